@@ -1,0 +1,69 @@
+"""Train LoRA and QLoRA candidates, score them beside the base on the same samples, get one honest verdict.
+
+>>> import evalkit
+>>> "run" in evalkit.__all__
+True
+
+Names load when they are first used, so ``import evalkit`` imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.api import describe as describe
+    from evalkit.api import plan as plan
+    from evalkit.api import run as run
+    from evalkit.api import run_planned as run_planned
+    from evalkit.api import score as score
+    from evalkit.metrics import metric as metric
+    from evalkit.models.examine import examine as examine
+    from evalkit.records import Result as Result
+    from evalkit.reporting.compare import compare as compare
+    from evalkit.reporting.runs import rewrite_report as rewrite_report
+    from evalkit.reporting.text import results_table as results_table
+    from evalkit.running.score_file import score_file as score_file
+
+__all__ = ["Result", "Run", "compare", "metric", "run", "score"]
+
+_WHERE = {
+    "Result": "evalkit.records",
+    "Run": "evalkit.api",
+    "compare": "evalkit.reporting.compare",
+    "describe": "evalkit.running.describe",
+    "examine": "evalkit.models.examine",
+    "metric": "evalkit.metrics",
+    "plan": "evalkit.api",
+    "results_table": "evalkit.reporting.text",
+    "rewrite_report": "evalkit.reporting.runs",
+    "run": "evalkit.api",
+    "run_planned": "evalkit.api",
+    "score": "evalkit.api",
+    "score_file": "evalkit.running.score_file",
+}
+"""Public name → the module that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _WHERE:
+        raise AttributeError(f"module 'evalkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def _version() -> str:
+    from importlib import metadata  # needs 10 ms to import, and few need the version
+
+    try:
+        return metadata.version("evalkit")
+    except metadata.PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+source"

@@ -1,25 +1,42 @@
 """What a metric is: sufficient statistics per sample, summed, then turned into a value.
 
 The statistics of samples are rows of a matrix; the value is a function of their *sum*. So a bootstrap is one
-matrix product (resample counts × statistics) and never reads a text again, for corpus metrics (BLEU, macro F1)
-as for plain means.
+matrix product (resample counts × statistics) and never reads a text again, for corpus metrics (BLEU, macro
+F1) as for plain means.
+
+A sample with several answers (``generation.samples`` above 1) counts as the mean of its answers.
 """
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evalkit.errors import MetricError, nearest
 from evalkit.records import Output, Sample, Score, Unscored
 
-__all__ = ["Measured", "Metric", "PerSampleMetric"]
+__all__ = [
+    "Array",
+    "Measured",
+    "Metric",
+    "PerSampleMetric",
+    "TextMetric",
+    "answers",
+    "failed",
+    "mean_of",
+    "one_of",
+    "targets",
+]
 
 Array = NDArray[np.float64]
+
+NO_TARGET = Unscored("the row has no target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,13 @@ class Metric(ABC):
     def signature(self) -> str:
         """One line that says what makes the number (see ``evalkit.signature``)."""
 
+    def align(self, first: Measured, second: Measured) -> tuple[Array, Array]:
+        """Return both statistics with the same columns, so that rows can be exchanged between them.
+
+        Only metrics whose columns depend on the data (the classes of a macro average) have work to do here.
+        """
+        return first.statistics, second.statistics
+
 
 class PerSampleMetric(Metric):
     """A metric that is the mean of a score per sample. Statistics: ``(score, 1)``."""
@@ -92,16 +116,83 @@ class PerSampleMetric(Metric):
 
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
         """See ``Metric.measure``. Samples whose output is an error are unscored with its reason."""
-        scores = [self._score(sample, output) for sample, output in zip(samples, outputs, strict=True)]
-        rows = [(0.0, 0.0) if isinstance(score, Unscored) else (score, 1.0) for score in scores]
-        return Measured(np.array(rows, dtype=np.float64).reshape(len(rows), 2), scores)
+        scores = [
+            failed(output) or self.score(sample, output)
+            for sample, output in zip(samples, outputs, strict=True)
+        ]
+        return mean_of(scores)
 
     def value(self, totals: Array) -> Array:
         """Mean: ``sum(score) / count``."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(totals[..., 0] / totals[..., 1])
 
-    def _score(self, sample: Sample, output: Output) -> Score:
-        if output.finish == "error":
-            return Unscored(f"no answer: {output.error or 'unknown error'}")
-        return self.score(sample, output)
+
+class TextMetric(PerSampleMetric):
+    """A per-sample metric of the answer's text; several answers to a sample count as their mean."""
+
+    @abstractmethod
+    def score_text(self, sample: Sample, text: str) -> Score:
+        """Return the score of one answer."""
+
+    def score(self, sample: Sample, output: Output) -> Score:
+        """Mean over the answers; unscored if any of them is, with its reason."""
+        total = 0.0
+        texts = answers(output)
+        for text in texts:
+            score = self.score_text(sample, text)
+            if isinstance(score, Unscored):
+                return score
+            total += score
+        return total / len(texts) if texts else Unscored("the output holds no answer")
+
+
+def failed(output: Output) -> Unscored | None:
+    """Why this output cannot be scored at all, or None."""
+    if output.finish == "error":
+        return Unscored(f"no answer: {output.error or 'unknown error'}")
+    return None
+
+
+def mean_of(scores: list[Score]) -> Measured:
+    """Measured with the statistics of a mean, ``(score, 1)`` a sample and zeros where unscored."""
+    rows = [(0.0, 0.0) if isinstance(score, Unscored) else (score, 1.0) for score in scores]
+    return Measured(np.array(rows, dtype=np.float64).reshape(len(rows), 2), scores)
+
+
+def answers(output: Output) -> list[str]:
+    """The answers of an output, one or several."""
+    return [output.text] if isinstance(output.text, str) else list(output.text)
+
+
+def targets(sample: Sample) -> list[str]:
+    """The accepted answers of a sample as texts; empty where the row has none.
+
+    A number or truth value is written as JSON writes it, an object as its JSON.
+
+    >>> targets(Sample("1", "2+2?", ["4", "four"])), targets(Sample("2", "?", 4)), targets(Sample("3", "?"))
+    (['4', 'four'], ['4'], [])
+    """
+    if sample.target is None:
+        return []
+    if isinstance(sample.target, list | tuple):
+        return [_text(value) for value in sample.target if value is not None]
+    return [_text(sample.target)]
+
+
+def one_of(metric: str, setting: str, value: object, allowed: Mapping[str, object] | Sequence[str]) -> str:
+    """Return ``value`` if it is one of the allowed names.
+
+    Raises:
+        MetricError: It is not; the message lists them.
+    """
+    if isinstance(value, str) and value in allowed:
+        return value
+    raise MetricError(
+        f"{metric}: setting {setting!r} must be one of {', '.join(allowed)}; got {value!r}."
+        + nearest(str(value), allowed)
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -51,7 +51,9 @@ class Cache:
             self._db.execute("PRAGMA journal_mode=WAL")
             # A power cut may lose the last answers, never corrupt the file; kill -9 loses nothing.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+            )
         except (OSError, sqlite3.OperationalError) as error:
             raise OutputFolderError(
                 f"The cache folder {self.folder} cannot be written to: {error}. "
@@ -72,7 +74,9 @@ class Cache:
         for start in range(0, len(wanted), _BATCH):
             part = wanted[start : start + _BATCH]
             marks = ",".join("?" * len(part))
-            for key, value in self._db.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part):
+            for key, value in self._db.execute(
+                f"SELECT key, value FROM answers WHERE key IN ({marks})", part
+            ):
                 found[key] = json.loads(value)
         return found
 

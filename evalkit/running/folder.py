@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,22 +23,29 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from evalkit.errors import DataError
+from evalkit.signature import digest
 
 __all__ = ["RunFolder", "safe_name", "write_atomically", "write_json"]
 
-_KEPT = " []=,.#-_()+@~{}!$&;"  # readable in a file name on every system; the rest is percent-encoded
+_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]')  # what some file system or shell cannot have in a name
+_LONGEST = 200  # bytes; most file systems end a name at 255, and a suffix comes behind
 
 
 def safe_name(name: str) -> str:
-    """Return a file name for a candidate or task, which ``unquote`` turns back.
+    """Return a file name for a candidate or task, which ``unquote`` turns back unless it was too long.
 
     >>> safe_name("sweep[rank=8,learning_rate=0.0001]#2")
     'sweep[rank=8,learning_rate=0.0001]#2'
     >>> safe_name("a/b:c")
     'a%2Fb%3Ac'
     """
-    encoded = quote(name, safe=_KEPT)
-    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+    encoded = _UNSAFE.sub(lambda match: quote(match[0], safe=""), name)
+    if set(encoded) == {"."}:
+        return encoded.replace(".", "%2E")
+    raw = encoded.encode("utf-8", "surrogatepass")
+    if len(raw) <= _LONGEST:
+        return encoded
+    return f"{raw[: _LONGEST - 13].decode('utf-8', 'ignore')}~{digest(name)[:12]}"
 
 
 def write_atomically(path: Path, data: str | bytes) -> None:
@@ -88,7 +96,8 @@ class RunFolder:
             folder = folder / latest.read_text("utf-8").strip()
         if not (folder / "run.json").is_file():
             raise DataError(
-                f"{path} is not a run: expected a folder with run.json, as `evalkit run STUDY` writes under runs/STUDY/ID."
+                f"{path} is not a run: expected a folder with run.json, as `evalkit run STUDY` writes it "
+                "under runs/STUDY/ID."
             )
         return cls(folder)
 
@@ -147,9 +156,11 @@ class RunFolder:
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            value = json.loads(path.read_text("utf-8"))
+            value = json.loads(path.read_text("utf-8", "surrogatepass"))
         except FileNotFoundError:
-            raise DataError(f"{path} is missing: the run did not get that far; run the study again.") from None
+            raise DataError(
+                f"{path} is missing: the run did not get that far; run the study again."
+            ) from None
         except ValueError as error:
             raise DataError(f"{path} is not JSON: {error}") from None
         if not isinstance(value, dict):

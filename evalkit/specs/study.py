@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from evalkit.specs.model import Spec
+from evalkit.specs.model import File, Name, Spec
 
 __all__ = [
     "AdapterCandidate",
     "ApiCandidate",
     "Candidate",
     "DataSpec",
+    "JudgeModel",
     "JudgeUse",
     "PromptCandidate",
     "Quantization",
@@ -21,11 +21,11 @@ __all__ = [
     "ReplayCandidate",
     "Search",
     "Study",
+    "TaskRows",
     "TaskUse",
     "TrainCandidate",
 ]
 
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f#\[\]]+$")]
 QuantizationType = Literal["nf4", "fp4", "int8", "none"]
 Dtype = Literal["auto", "bf16", "fp32"]
 
@@ -49,18 +49,23 @@ class TaskRows(Spec):
 class DataSpec(Spec):
     """Training data of the study or of one candidate."""
 
-    train: Path | TaskRows | None = None
-    validation: Annotated[float, Field(gt=0, lt=1)] | Path | None = 0.1
+    train: File | TaskRows | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] | File | None = 0.1
     """A share of the rows (near-duplicates stay on one side), or a file."""
     overlong: Literal["drop", "truncate", "split"] = "drop"
-    sizes: list[Annotated[int, Field(gt=0)]] | None = None
+    """Rows longer than the trainer's ``max_length``; counted whichever it is."""
+    sizes: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = None
+    """A learning curve: each candidate trained here is trained once on the first so many rows (shuffled,
+    seeded)."""
 
 
 class Search(Spec):
     """Successive halving over the members of a grid."""
 
     rungs: Annotated[int, Field(ge=2)] = 3
+    """How often the candidates are looked at, the last look included."""
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the candidates that goes on after each rung."""
 
 
 class _CandidateBase(Spec):
@@ -84,18 +89,21 @@ class TrainCandidate(_CandidateBase):
     kind: Literal["train"]
     trainer: str = "qlora"
     settings: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] | None = None
-    seeds: Annotated[int, Field(ge=1)] = 1
+    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None = None
+    """Setting → values: one candidate for each combination."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
     search: Search | None = None
     start: str | None = None
+    """Another candidate, whose adapter this one goes on from."""
     data: DataSpec | None = None
+    """What differs from the study's ``data``."""
 
 
 class AdapterCandidate(_CandidateBase):
     """An adapter made elsewhere, in peft's format."""
 
     kind: Literal["adapter"]
-    path: Path
+    path: File
 
 
 class RagCandidate(_CandidateBase):
@@ -110,6 +118,7 @@ class ApiCandidate(_CandidateBase):
     """A model behind an OpenAI-compatible server."""
 
     kind: Literal["api"]
+    model: str
     base_url: str | None = None
     api_key_env: str | None = None
 
@@ -118,7 +127,7 @@ class ReplayCandidate(_CandidateBase):
     """Answers made elsewhere, read from a file."""
 
     kind: Literal["replay"]
-    path: Path
+    path: File
 
 
 Candidate = Annotated[
@@ -132,15 +141,27 @@ class TaskUse(Spec):
 
     task: str
     limit: Annotated[int, Field(ge=1)] | None = None
+    """Samples, at most."""
+
+    @classmethod
+    def shorthand(cls, data: Any) -> Any:
+        """``gsm8k`` stands for ``{task: gsm8k}``."""
+        return {"task": data} if isinstance(data, str) else data
 
 
 class JudgeModel(Spec):
     """Which model judges: a local one, or one behind a server."""
 
-    name: str | None = None
+    model: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     local: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> JudgeModel:
+        if (self.model is None) == (self.local is None):
+            raise ValueError("expected either 'model' (with 'base_url') or 'local'")
+        return self
 
 
 class JudgeUse(Spec):
@@ -148,6 +169,11 @@ class JudgeUse(Spec):
 
     judge: str
     model: JudgeModel | None = None
+
+    @classmethod
+    def shorthand(cls, data: Any) -> Any:
+        """``helpfulness`` stands for ``{judge: helpfulness}``."""
+        return {"judge": data} if isinstance(data, str) else data
 
 
 class Study(Spec):
@@ -157,22 +183,16 @@ class Study(Spec):
     model: str | None = None
     quantization: Quantization | QuantizationType = "nf4"
     dtype: Dtype = "auto"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[
+        str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    ] = "auto"
     trust_remote_code: bool = False
     """Run Python that comes with the model. Never on unless written here."""
-    seed: Annotated[int, Field(ge=0)] = 17
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 17
     data: DataSpec = Field(default_factory=DataSpec)
     candidates: list[Candidate] = Field(default_factory=list)
     control: str = "base"
     tasks: list[TaskUse] = Field(default_factory=list)
     judges: list[JudgeUse] = Field(default_factory=list)
-    gate: Path | None = None
+    gate: File | None = None
     report: str = "default"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("tasks"), list):
-            tasks = [{"task": item} if isinstance(item, str) else item for item in data["tasks"]]
-            return {**data, "tasks": tasks}
-        return data

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from evalkit.specs.model import Spec
+from evalkit.specs.model import Name, Spec
 
-__all__ = ["GenerationSpec", "HubData", "MetricUse", "TaskData", "TaskSpec"]
+__all__ = ["GenerationSpec", "HubData", "LmEvalData", "MetricUse", "TaskData", "TaskSpec"]
 
 
 class HubData(Spec):
@@ -54,9 +54,9 @@ class MetricUse(Spec):
     metric: str
     settings: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
     @classmethod
-    def _short_forms(cls, data: Any) -> Any:
+    def shorthand(cls, data: Any) -> Any:
+        """``bleu`` stands for ``{metric: bleu}``; keys beside ``metric`` are the metric's settings."""
         if isinstance(data, str):
             return {"metric": data}
         if isinstance(data, dict) and "settings" not in data:
@@ -70,7 +70,7 @@ class MetricUse(Spec):
 class TaskSpec(Spec):
     """One task card."""
 
-    task: str
+    task: Name
     version: Annotated[int, Field(ge=1)] = 1
     description: str = ""
     data: TaskData

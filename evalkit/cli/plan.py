@@ -1,0 +1,63 @@
+"""``evalkit plan STUDY``: what a run would do, with every setting and where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import evalkit
+from evalkit.cli.run import names
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    study: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many samples a task.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these candidates and their controls.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON on stdout.")] = False,
+) -> None:
+    """Show what a run would do: candidates, settings and their origin, tasks, tokens. Spends nothing."""
+    described = evalkit.describe(evalkit.plan(study, limit=limit, only=names(only, more)))
+    typer.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(described)))
+
+
+def _lines(described: dict[str, Any]) -> list[str]:
+    lines = [f"study {described['study']} (seed {described['seed']})", "", "tasks"]
+    for task in described["tasks"]:
+        metrics = ", ".join(f"{name}*" if name == task["primary"] else name for name in task["metrics"])
+        lines.append(f"  {task['name']}: {task['samples']} samples, {task['kind']}, {metrics} ({task['origin']})")
+    lines += ["", "candidates"]
+    for candidate in described["candidates"]:
+        lines += _candidate(candidate)
+    totals = described["totals"]
+    lines += [
+        "",
+        f"in all {totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, "
+        f"{totals['training_steps']:,} training steps",
+        "* decides its task",
+    ]
+    return lines
+
+
+def _candidate(candidate: dict[str, Any]) -> list[str]:
+    against = f", compared with {candidate['control']}" if candidate["control"] else ""
+    base = f"{candidate['model']} ({candidate['quantization']}, {candidate['dtype']}, {candidate['device']})"
+    lines = [f"  {candidate['name']} [{candidate['kind']}] on {base if candidate['model'] else 'a file'}{against}"]
+    if training := candidate.get("training"):
+        lines.append(
+            f"    {training['rows']} training rows, {training['validation_rows']} for validation, "
+            f"{training['steps']} optimiser steps"
+        )
+    by_origin: dict[str, list[str]] = {}
+    for name, setting in candidate["settings"].items():
+        by_origin.setdefault(setting["origin"], []).append(f"{name}={setting['value']}")
+    lines += [f"    {origin}: {' '.join(values)}" for origin, values in by_origin.items()]
+    return lines

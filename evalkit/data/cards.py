@@ -1,0 +1,243 @@
+"""A task's card and the samples of its splits. A split is read when it is asked for, and no other with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.catalog import Entry, find
+from evalkit.data.rows import Row, bad_rows, read_rows
+from evalkit.data.templates import Template, is_template
+from evalkit.errors import CatalogError, SpecError, nearest
+from evalkit.records import Message, Prompt, Sample
+from evalkit.specs.load import load_task
+from evalkit.specs.task import HubData, LmEvalData, MetricUse, TaskSpec
+
+__all__ = ["Split", "TaskCard", "answer_text", "load_card"]
+
+Split = Literal["train", "validation", "test", "fewshot"]
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """A task without its test rows: what training may see.
+
+    Attributes:
+        entry: Where it is.
+        spec: Its card.
+        seed: Of few-shot draws and of ``limit``.
+    """
+
+    entry: Entry
+    spec: TaskSpec
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As in studies and results."""
+        return self.spec.task
+
+    @property
+    def metrics(self) -> list[MetricUse]:
+        """The metrics of the card."""
+        return self.spec.metrics
+
+    @property
+    def primary(self) -> str:
+        """The metric that decides: ``primary:`` of the card, else its first metric."""
+        return self.spec.primary or self.spec.metrics[0].metric
+
+    @cached_property
+    def template(self) -> Template | None:
+        """The compiled prompt; None where the messages come from the row."""
+        if self.spec.messages is not None:
+            return None
+        return Template(self.spec.prompt or "prompt.j2", self.entry.path, f"{self.entry.card} (prompt)")
+
+    @cached_property
+    def examples(self) -> list[Sample]:
+        """The pool of few-shot examples; empty where the card names none."""
+        return self.read("fewshot") if self.spec.data.fewshot is not None else []
+
+    def read(self, split: Split) -> list[Sample]:
+        """Return the samples of a split, in the order of its rows.
+
+        Raises:
+            DataError: The rows are missing or bad, two have the same id, or one lacks a field that the card
+                names; up to 20 are named.
+            SpecError: The card names no such split, or its prompt reads a field that a row does not have.
+        """
+        rows = read_rows(self.source(split))
+        problems: list[str] = []
+        samples: list[Sample] = []
+        ids: dict[str, str] = {}
+        for row in rows:
+            sample = self._sample(row, problems)
+            if sample.id in ids:
+                problems.append(f"{row.place}: the id {sample.id!r} is also that of {ids[sample.id]}.")
+            ids.setdefault(sample.id, row.place)
+            samples.append(sample)
+        if problems:
+            raise bad_rows(problems)
+        return samples
+
+    def source(self, split: Split) -> Path | HubData:
+        """Where a split's rows are; a relative path is relative to the card.
+
+        Raises:
+            SpecError: The card names no such split, or one in a form that is not read.
+        """
+        named = getattr(self.spec.data, split)
+        if named is None:
+            raise SpecError(f"{self.entry.card}: task {self.name!r} has no `data: {{{split}: …}}`.")
+        if isinstance(named, LmEvalData):
+            raise SpecError(
+                f"{self.entry.card}: data: {split}: expected a file or {{hf: NAME}}; "
+                f"got a task of lm-evaluation-harness ({named.lm_eval})."
+            )
+        return named if isinstance(named, HubData) else self.entry.path / named
+
+    def sample(self, row: Row) -> Sample:
+        """Return the sample that one row makes.
+
+        Raises:
+            DataError: It lacks a field that the card names.
+            SpecError: It lacks a field that the prompt reads.
+        """
+        problems: list[str] = []
+        sample = self._sample(row, problems)
+        if problems:
+            raise bad_rows(problems)
+        return sample
+
+    def _sample(self, row: Row, problems: list[str]) -> Sample:
+        choices = self._choices(row, problems)
+        target = self._target(row, problems) if self.spec.target is not None else None
+        if choices is not None and target is not None:
+            target = _as_choice(target, choices, row, problems)
+        return Sample(
+            id=_text(row, self.spec.id, problems) if self.spec.id else str(row.number),
+            input=self._input(row, problems),
+            target=target,
+            row=row.data,
+            choices=choices,
+            cluster=_text(row, self.spec.cluster, problems) if self.spec.cluster else None,
+        )
+
+    def _input(self, row: Row, problems: list[str]) -> Prompt:
+        if self.template is None:
+            return _row_messages(row, str(self.spec.messages), problems)
+        if self.spec.kind == "perplexity":
+            return self.template.text(row.data, row.place)
+        return self.template.messages(row.data, row.place)
+
+    def _target(self, row: Row, problems: list[str]) -> Any:
+        named = str(self.spec.target)
+        if is_template(named):
+            return self._target_template.text(row.data, row.place)
+        return _field(row, named, "target", problems)
+
+    @cached_property
+    def _target_template(self) -> Template:
+        return Template(str(self.spec.target), self.entry.path, f"{self.entry.card} (target)")
+
+    def _choices(self, row: Row, problems: list[str]) -> tuple[str, ...] | None:
+        if self.spec.choices is None:
+            return None
+        named = self.spec.choices
+        found = _field(row, named, "choices", problems) if isinstance(named, str) else named
+        choices = tuple(answer_text(item) for item in found) if isinstance(found, list) else ()
+        if len(choices) < 2 or len(set(choices)) < len(choices):
+            problems.append(f"{row.place}: expected a list of at least two different choices; got {found!r}.")
+        return choices
+
+
+def load_card(name: str, roots: Sequence[Path] = (), *, seed: int) -> TaskCard:
+    """Open a task by its name in the catalog, or by the path of its folder or card.
+
+    Args:
+        name: ``gsm8k``, ``./my/task`` or ``my/task/task.yaml``; a relative path is looked for in each root.
+        roots: The project's folders, the study's first.
+        seed: Of few-shot draws and of ``limit``.
+
+    Raises:
+        CatalogError: No such task.
+        SpecError: Its card is wrong.
+    """
+    entry = _by_path(name, roots) if os.sep in name or "/" in name else find("tasks", name, roots)
+    return TaskCard(entry, load_task(entry.card), seed)
+
+
+def answer_text(target: Any) -> str:
+    """A target as the text of an answer: the first of several; what is no text as JSON.
+
+    >>> answer_text(["Paris", "paris"]), answer_text(4), answer_text({"a": True})
+    ('Paris', '4', '{"a": true}')
+    """
+    first = target[0] if isinstance(target, list | tuple) and target else target
+    return first if isinstance(first, str) else json.dumps(first, ensure_ascii=False)
+
+
+def _by_path(name: str, roots: Sequence[Path]) -> Entry:
+    tried = [root / name for root in roots] or [Path(name)]
+    for path in tried:
+        folder = path.parent if path.name == "task.yaml" else path
+        if (folder / "task.yaml").is_file():
+            return Entry("tasks", folder.resolve().name, folder.resolve(), "project")
+    raise CatalogError(
+        f"No task at {' or '.join(str(path) for path in tried)}: expected a folder with task.yaml."
+    )
+
+
+def _field(row: Row, name: str, role: str, problems: list[str]) -> Any:
+    if name in row.data and row.data[name] is not None:
+        return row.data[name]
+    fields = ", ".join(row.data) or "none"
+    hint = nearest(name, row.data)
+    problems.append(f"{row.place}: has no {name!r}, the card's `{role}`; its fields are {fields}.{hint}")
+    return None
+
+
+def _text(row: Row, name: str, problems: list[str]) -> str:
+    value = _field(row, name, "id or cluster", problems)
+    if isinstance(value, str | int) or value is None:
+        return str(value)
+    problems.append(f"{row.place}: {name!r} must be a text or a whole number; got {value!r}.")
+    return ""
+
+
+def _as_choice(target: Any, choices: tuple[str, ...], row: Row, problems: list[str]) -> Any:
+    """The target as the text of an option: it may be the text, or the option's index from 0."""
+    if isinstance(target, list):
+        return [_as_choice(item, choices, row, problems) for item in target]
+    if isinstance(target, str) and target in choices:
+        return target
+    index = int(target) if isinstance(target, str) and target.strip().isdecimal() else target
+    if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(choices):
+        return choices[index]
+    problems.append(
+        f"{row.place}: the target {target!r} is none of its {len(choices)} choices, nor an index of one."
+    )
+    return target
+
+
+def _row_messages(row: Row, name: str, problems: list[str]) -> list[Message]:
+    value = _field(row, name, "messages", problems)
+    items = value if isinstance(value, list) else []
+    good = [
+        Message(role=item["role"], content=item["content"])
+        for item in items
+        if isinstance(item, dict)
+        and isinstance(item.get("role"), str)
+        and isinstance(item.get("content"), str)
+    ]
+    if value is not None and (not good or len(good) < len(items)):
+        problems.append(f'{row.place}: {name!r} must be a list of {{"role": …, "content": …}} with texts.')
+    elif good and good[-1]["role"] == "assistant":
+        problems.append(f"{row.place}: {name!r} ends with the assistant: a prompt ends before the answer.")
+    return good

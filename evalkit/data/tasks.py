@@ -1,0 +1,134 @@
+"""A task ready to be asked: its card with the samples of its test split, and the training rows it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.data.cards import TaskCard, answer_text, load_card
+from evalkit.data.conversation import Conversation
+from evalkit.data.prompts import prompt_of, with_answer
+from evalkit.errors import DataError, SpecError
+from evalkit.records import Sample
+from evalkit.signature import digest, file_sha256
+
+__all__ = ["Task", "load_task", "load_task_for_training", "training_conversations"]
+
+
+@dataclass(frozen=True)
+class Task(TaskCard):
+    """A task with its test samples.
+
+    Attributes:
+        samples: Of the test split, or a seeded subset of it, in the order of the rows.
+        sha256: Of everything that can change a result: the card but for its description and the places of its
+            data, the templates and Python beside it, files that a metric's settings name, the samples, and
+            the pool of examples where the card asks for some.
+    """
+
+    samples: list[Sample]
+    sha256: str
+
+
+def load_task(name: str, roots: Sequence[Path] = (), *, limit: int | None = None, seed: int) -> Task:
+    """Load a task and its test rows.
+
+    Args:
+        name: A name of the catalog, or the path of a task's folder or card.
+        roots: The project's folders, the study's first.
+        limit: Take at most so many samples: a seeded random subset that depends on the ids alone, so that
+            a limit of 50 is part of a limit of 100.
+        seed: Of the subset and of few-shot draws.
+
+    Raises:
+        CatalogError: No such task.
+        SpecError: Its card or prompt is wrong.
+        DataError: Its rows are missing or bad.
+    """
+    card = load_card(name, roots, seed=seed)
+    samples = _subset(card.read("test"), limit, seed)
+    return Task(card.entry, card.spec, seed, samples, _sha256(card, samples))
+
+
+def load_task_for_training(name: str, roots: Sequence[Path] = (), *, seed: int) -> TaskCard:
+    """Open a task without reading its test rows.
+
+    Raises:
+        CatalogError: No such task.
+        SpecError: Its card is wrong.
+    """
+    return load_card(name, roots, seed=seed)
+
+
+def training_conversations(
+    task: TaskCard, chat: bool, split: Literal["train", "validation"] = "train"
+) -> list[Conversation]:
+    """Return a split as training rows: the prompt that an evaluation would send, and the target.
+
+    Args:
+        task: The task; its test rows are not read.
+        chat: Whether the model has a chat template; the card's ``chat:`` overrules it.
+        split: Which rows.
+
+    Raises:
+        SpecError: The card has no such split or no ``target``.
+        DataError: The rows are missing or bad, or have empty targets.
+    """
+    if task.spec.target is None and task.spec.kind != "perplexity":
+        raise SpecError(f"{task.entry.card}: training on task {task.name!r} needs `target:` in its card.")
+    samples = task.read(split)
+    empty = [sample.id for sample in samples if not _answer(task, sample).strip()]
+    if empty:
+        raise DataError(
+            f"{task.source(split)}: {len(empty)} rows have an empty target: there is nothing to learn. "
+            f"Their ids: {', '.join(empty[:20])}."
+        )
+    return [_conversation(task, sample, number, chat) for number, sample in enumerate(samples, start=1)]
+
+
+def _conversation(task: TaskCard, sample: Sample, number: int, chat: bool) -> Conversation:
+    source = sample.row.get("source")
+    common: dict[str, Any] = {
+        "row": number,
+        "id": sample.id,
+        "source": source if isinstance(source, str) else "",
+    }
+    if task.spec.kind == "perplexity":
+        return Conversation(text=str(sample.input), **common)
+    answer, between = answer_text(sample.target), task.spec.target_delimiter
+    prompt = prompt_of(task, sample, chat=chat, seed=task.seed)
+    if isinstance(prompt, str):
+        return Conversation(prompt=prompt, completion=between + answer, **common)
+    return Conversation(messages=with_answer(prompt, answer, between), **common)
+
+
+def _answer(task: TaskCard, sample: Sample) -> str:
+    return str(sample.input) if task.spec.kind == "perplexity" else answer_text(sample.target)
+
+
+def _subset(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+    if limit is None or limit >= len(samples):
+        return samples
+    chosen = set(sorted((sample.id for sample in samples), key=lambda id: digest(f"{seed}:{id}"))[:limit])
+    return [sample for sample in samples if sample.id in chosen]
+
+
+def _sha256(card: TaskCard, samples: list[Sample]) -> str:
+    spec = card.spec.model_dump(mode="json", exclude={"description", "data"})
+    folder = card.entry.path
+    named = [value for use in card.spec.metrics for value in use.settings.values() if isinstance(value, str)]
+    files = {*folder.glob("*.j2"), *folder.glob("*.py"), *(folder / name for name in named)}
+    return digest(
+        {
+            "card": spec,
+            "files": {path.name: file_sha256(path) for path in sorted(files) if path.is_file()},
+            "samples": [_content(sample) for sample in samples],
+            "examples": [_content(sample) for sample in card.examples] if card.spec.fewshot else [],
+        }
+    )
+
+
+def _content(sample: Sample) -> list[Any]:
+    return [sample.id, sample.row]

@@ -1,0 +1,281 @@
+"""One base model in memory, quantised, with its tokenizer, and the adapters that are switched on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import ModelError
+from evalkit.models import chat
+from evalkit.models.adapters import AdapterSlot, eject, inject, switch
+from evalkit.models.devices import Placement, choose_placement, device_kind
+from evalkit.models.hashing import tokenizer_sha256
+from evalkit.models.quantizing import (
+    as_quantization,
+    quantization_arguments,
+    quantization_json,
+    quantize_blocks,
+    secure_gradients,
+)
+from evalkit.models.quiet import quiet
+from evalkit.models.registry import ResolvedModel, resolve
+from evalkit.signature import digest
+from evalkit.specs.study import Quantization
+
+__all__ = ["Base", "load_base", "load_tokenizer", "resolve_dtype"]
+
+STACK = ("torch", "transformers", "tokenizers", "peft", "bitsandbytes")
+"""Packages whose version can change an answer."""
+
+
+@dataclass
+class Base:
+    """A loaded base model.
+
+    Attributes:
+        model: The transformers model itself, in eval mode; adapters sit inside its layers, off by default.
+        tokenizer: With a pad token, padding on the left.
+        placement: Device, dtype and why.
+        quantization: How the weights are held.
+        resolved: Name, folder and hash of the weights.
+        adapters: Name → the adapter that was loaded under it.
+    """
+
+    model: Any
+    tokenizer: Any
+    placement: Placement
+    quantization: Quantization
+    resolved: ResolvedModel
+    adapters: dict[str, AdapterSlot] = field(default_factory=dict)
+    _peft: Any = field(default=None, repr=False)
+    _active: str | None = field(default=None, repr=False)
+    _count: int = field(default=0, repr=False)
+    _config_sha256: str = field(default="", repr=False)  # taken at load: peft changes the configuration
+    _tokenizer_sha256: str = field(default="", repr=False)
+
+    @property
+    def device(self) -> str:
+        """Where inputs go: ``cpu`` or ``cuda:N``."""
+        return self.placement.device
+
+    @property
+    def dtype(self) -> str:
+        """``bf16`` or ``fp32``."""
+        return self.placement.dtype
+
+    @property
+    def active(self) -> str | None:
+        """Name of the adapter that is on; None where the base answers alone."""
+        return self._active
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end an answer: all of the generation config's, and the tokenizer's own."""
+        named = getattr(self.model.generation_config, "eos_token_id", None)
+        listed = named if isinstance(named, list) else [named]
+        return frozenset(int(token) for token in [*listed, self.tokenizer.eos_token_id] if token is not None)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer brings a chat template of its own."""
+        return chat.has_chat_template(self.tokenizer)
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of prompt and answer together; None where the model names no limit."""
+        config = self.model.config.get_text_config()
+        for name in ("max_position_embeddings", "n_positions", "max_seq_len"):
+            if isinstance(limit := getattr(config, name, None), int) and limit > 0:
+                return limit
+        return None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything about the base that can change an answer, as JSON values (DESIGN §4)."""
+        import torch
+
+        self._tokenizer_sha256 = self._tokenizer_sha256 or tokenizer_sha256(self.tokenizer)
+        return {
+            "weights_sha256": self.resolved.sha256,
+            "quantization": quantization_json(self.quantization),
+            "dtype": self.dtype,
+            "config_sha256": self._config_sha256,
+            "chat_template_sha256": digest(str(self.tokenizer.chat_template)),
+            "tokenizer_sha256": self._tokenizer_sha256,
+            "eos_ids": sorted(self.eos_ids),
+            "attention": str(getattr(self.model.config, "_attn_implementation", None)),
+            "device": device_kind(self.device),
+            "threads": torch.get_num_threads(),
+            "versions": {name: version(name) for name in STACK},
+        }
+
+    def add_adapter(self, name: str, path: Path) -> tuple[str, ...]:
+        """Load an adapter under a name, after a preflight; it stays off until ``use``.
+
+        Args:
+            name: Any string, such as the candidate's name; not loaded yet.
+            path: A folder in peft's format.
+
+        Returns:
+            Warnings for the user, such as a base or revision other than the one it was trained on.
+
+        Raises:
+            CandidateError: It does not fit this base, is incomplete, or changes nothing (DESIGN §5.8).
+        """
+        if name in self.adapters:
+            raise ValueError(f"an adapter named {name!r} is loaded already")
+        self._count += 1  # a slot is never used twice, and peft takes no dots in names
+        self._peft, self.adapters[name] = inject(self, self._peft, f"slot{self._count:04d}", path)
+        self.switch(self._active)
+        return self.adapters[name].warnings
+
+    def remove_adapter(self, name: str) -> None:
+        """Forget an adapter and free its memory. Without any left, the base's layers are its own again."""
+        if eject(self._peft, self.adapters.pop(name).slot):
+            self._peft = None
+        self.switch(None if self._active == name else self._active)
+
+    @contextmanager
+    def use(self, name: str | None) -> Iterator[Any]:
+        """Within the block the model answers with this adapter; None: with every adapter off."""
+        before = self._active
+        self.switch(name)
+        try:
+            yield self.model
+        finally:
+            self.switch(before if before in self.adapters else None)
+
+    def switch(self, name: str | None) -> None:
+        """Answer with this adapter from now on; None: with every adapter off."""
+        if name is not None and name not in self.adapters:
+            raise ValueError(
+                f"no adapter named {name!r} is loaded; loaded: {', '.join(self.adapters) or 'none'}"
+            )
+        if self._peft is not None:
+            switch(self._peft, None if name is None else self.adapters[name].slot)
+        self._active = name
+
+
+def resolve_dtype(dtype: str, device: str = "auto") -> tuple[str, str]:
+    """Return the dtype that ``auto`` stands for on this machine, and why (see ``devices.choose_placement``)."""
+    placement = choose_placement(device, dtype)
+    return placement.dtype, placement.reason
+
+
+def load_base(
+    model: str,
+    *,
+    quantization: Quantization | str = "nf4",
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    relative_to: Path | None = None,
+) -> Base:
+    """Load a model that is on this machine.
+
+    Args:
+        model: See ``registry.resolve``.
+        quantization: ``nf4``, ``fp4``, ``int8``, ``none``, or a ``Quantization``.
+        dtype: ``auto`` (bf16 where the device has it in hardware), ``bf16`` or ``fp32``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. A base that does not fit ``cuda:0`` is spread over all
+            GPUs.
+        trust_remote_code: Run Python that comes with the model; only by the user's own word.
+        relative_to: Folder that relative paths start from.
+
+    Raises:
+        ModelError: Unknown or absent model, no such device, or weights that are missing or do not fit.
+    """
+    resolved = resolve(model, relative_to)
+    placement = choose_placement(device, dtype)
+    chosen = as_quantization(quantization)
+    tokenizer = load_tokenizer(resolved, trust_remote_code)
+    arguments = quantization_arguments(chosen, placement.torch_dtype)
+    loaded = _load_weights(resolved, placement, arguments, trust_remote_code)
+    quantize_blocks(loaded, chosen, placement.torch_dtype, placement.device)
+    secure_gradients(loaded)
+    if tokenizer.pad_token_id >= loaded.get_input_embeddings().num_embeddings:  # added, but never trained
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded.requires_grad_(False)
+    loaded.eval()
+    return Base(loaded, tokenizer, placement, chosen, resolved, _config_sha256=_config_sha256(loaded))
+
+
+def load_tokenizer(resolved: ResolvedModel, trust_remote_code: bool = False) -> Any:
+    """Load a model's tokenizer: padding on the left, with a pad token.
+
+    Raises:
+        ModelError: The folder has none that transformers can read, or it has neither pad nor end token.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                resolved.path, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{resolved.path} has no tokenizer that transformers can read: {error}"
+            ) from error
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(f"The tokenizer in {resolved.path} has neither a pad nor an end token.")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_weights(
+    resolved: ResolvedModel, placement: Placement, arguments: dict[str, Any], trust: bool
+) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        try:
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                resolved.path,
+                dtype=placement.torch_dtype,
+                device_map=_device_map(resolved, placement),
+                local_files_only=True,
+                trust_remote_code=trust,
+                output_loading_info=True,
+                **arguments,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+            raise ModelError(f"{resolved.name} does not load from {resolved.path}: {error}") from error
+    for problem in ("missing_keys", "mismatched_keys"):
+        if loading[problem]:
+            first = sorted(str(key) for key in loading[problem])[:3]
+            raise ModelError(
+                f"{resolved.path} is not complete: {len(loading[problem])} weights are "
+                f"{problem.removesuffix('_keys')}, such as {', '.join(first)}."
+            )
+    return model
+
+
+def _device_map(resolved: ResolvedModel, placement: Placement) -> dict[str, str] | str:
+    import torch
+
+    if not placement.device.startswith("cuda") or torch.cuda.device_count() < 2:
+        return {"": placement.device}
+    free, _ = torch.cuda.mem_get_info(torch.device(placement.device))
+    size = sum(file.stat().st_size for file in resolved.path.glob("*.safetensors"))
+    return "auto" if size > 0.9 * free else {"": placement.device}
+
+
+def _config_sha256(model: Any) -> str:
+    """Hash of the architecture's settings, without where they were read from and by which version."""
+    settings = model.config.to_dict()
+    for key in (
+        "_name_or_path",
+        "_model_name_or_path",
+        "transformers_version",
+        "quantization_config",
+        "dtype",
+    ):
+        settings.pop(key, None)
+    return digest({key: repr(value) for key, value in settings.items()})

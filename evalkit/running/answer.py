@@ -1,0 +1,65 @@
+"""Stage answer: a candidate's output for every sample of a task, each stored as soon as it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from evalkit.models.base import Model
+from evalkit.records import Choice, Output, Request
+from evalkit.running.cache import Cache
+from evalkit.running.keys import answer_key
+from evalkit.running.progress import Progress
+
+__all__ = ["answer"]
+
+
+def answer(
+    model: Model, requests: Sequence[Request], cache: Cache, progress: Progress, label: str
+) -> list[Output]:
+    """Return an output for every request, in order; only what is not in the cache is asked.
+
+    Args:
+        model: Who answers.
+        requests: n requests with distinct ids.
+        cache: Where finished answers are kept.
+        progress: Told of every finished sample.
+        label: Names the stage to the reader: ``base · tickets``.
+    """
+    fingerprint = dict(model.fingerprint())
+    keys = {request.id: answer_key(fingerprint, request) for request in requests}
+    stored = cache.get_many(keys.values())
+    outputs = {
+        request.id: _from_json(request.id, stored[keys[request.id]])
+        for request in requests
+        if keys[request.id] in stored
+    }
+    # Prompts that occur twice are asked once.
+    missing = list({keys[r.id]: r for r in requests if r.id not in outputs}.values())
+    if missing:
+        progress.stage(f"answer {label}", total=len(missing), unit="samples")
+        answered: dict[str, Output] = {}
+        for output in model.answer(missing):
+            key = keys[output.id]
+            answered[key] = output
+            if output.finish != "error":  # an error may be gone next time: ask again
+                cache.put(key, _to_json(output))
+            progress.advance()
+        progress.done()
+        for request in requests:
+            if request.id not in outputs:
+                outputs[request.id] = replace(answered[keys[request.id]], id=request.id)
+    return [outputs[request.id] for request in requests]
+
+
+def _to_json(output: Output) -> dict[str, Any]:
+    value = asdict(output)
+    del value["id"], value["error"]
+    return value
+
+
+def _from_json(sample_id: str, value: dict[str, Any]) -> Output:
+    choices = value["choices"]
+    rated = None if choices is None else tuple(Choice(**choice) for choice in choices)
+    return Output(**{**value, "id": sample_id, "choices": rated})

@@ -1,0 +1,104 @@
+"""A plan in words and numbers, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit.data.prompts import build_request
+from evalkit.data.tasks import Task
+from evalkit.models.chat import has_chat_template, prompt_ids
+from evalkit.models.loading import load_tokenizer
+from evalkit.models.registry import resolve
+from evalkit.running.plan import Plan, Planned, primary_metric
+from evalkit.running.train import training_rows
+from evalkit.specs.study import PromptCandidate
+from evalkit.training.schedule import total_steps
+
+__all__ = ["describe"]
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """Return what a run would do, as JSON values.
+
+    Returns:
+        ``tasks`` (samples, kind, metrics), ``candidates`` (base, control, every setting with its origin, rows and
+        optimiser steps of training, prompt tokens of each task) and ``totals``. Token counts are logical: what
+        the prompts hold, without the savings of shared prefixes.
+
+    Raises:
+        ModelError: A base is not on this machine.
+        DataError: Training rows are missing or wrong.
+    """
+    tokenizers: dict[str, Any] = {}
+    candidates = [_candidate(planned, plan, tokenizers) for planned in plan.candidates]
+    return {
+        "study": plan.study.study,
+        "path": str(plan.path),
+        "seed": plan.study.seed,
+        "tasks": [_task(task) for task in plan.tasks],
+        "candidates": candidates,
+        "totals": {
+            "candidates": len(candidates),
+            "answers": sum(len(task.samples) for task in plan.tasks) * len(candidates),
+            "prompt_tokens": sum(sum(candidate["prompt_tokens"].values()) for candidate in candidates),
+            "training_steps": sum(candidate.get("training", {}).get("steps", 0) for candidate in candidates),
+        },
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "kind": task.spec.kind,
+        "samples": len(task.samples),
+        "metrics": [use.metric for use in task.spec.metrics],
+        "primary": primary_metric(task),
+        "origin": task.entry.origin,
+    }
+
+
+def _candidate(planned: Planned, plan: Plan, tokenizers: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": planned.name,
+        "kind": planned.kind,
+        "control": planned.control,
+        "model": None if planned.base is None else planned.base.model,
+        "quantization": None if planned.base is None else planned.base.quantization.type,
+        "dtype": None if planned.base is None else planned.base.dtype,
+        "device": None if planned.base is None else planned.base.device,
+        "settings": {},
+        "prompt_tokens": {},
+    }
+    if planned.base is None:
+        return described
+    tokenizer = tokenizers.get(planned.base.model)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(resolve(planned.base.model, plan.path.parent), planned.base.trust_remote_code)
+        tokenizers[planned.base.model] = tokenizer
+    described["prompt_tokens"] = {task.name: _tokens(planned, plan, task, tokenizer) for task in plan.tasks}
+    if planned.settings is not None:
+        values = planned.settings.model_dump(mode="json")
+        described["settings"] = {
+            name: {"value": value, "origin": planned.origins.get(name, "default")} for name, value in values.items()
+        }
+        described["training"] = _training(planned, plan, tokenizer)
+    return described
+
+
+def _training(planned: Planned, plan: Plan, tokenizer: Any) -> dict[str, int]:
+    rows, held_out, _ = training_rows(planned, plan, chat=has_chat_template(tokenizer))
+    settings = planned.settings
+    steps = total_steps(len(rows), settings.batch_size, settings.epochs, settings.max_steps)
+    return {"rows": len(rows), "validation_rows": len(held_out), "steps": steps}
+
+
+def _tokens(planned: Planned, plan: Plan, task: Task, tokenizer: Any) -> int:
+    system = fewshot = None
+    if isinstance(planned.spec, PromptCandidate):
+        system, fewshot = planned.spec.system, planned.spec.fewshot
+    chat = has_chat_template(tokenizer)
+    requests = (
+        build_request(task, sample, chat=chat, system=system, fewshot=fewshot, seed=plan.study.seed)
+        for sample in task.samples
+    )
+    return sum(len(prompt_ids(tokenizer, request.prompt)) for request in requests)

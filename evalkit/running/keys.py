@@ -1,0 +1,68 @@
+"""What goes into a stage's key: everything that can change its result, and the stage's own version.
+
+Raise a stage's number when its results change for the same inputs (``tests/running/test_stage_versions.py``
+holds recorded results and fails otherwise); an upgrade of evalkit that changes nothing then recomputes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from evalkit.records import Request
+from evalkit.signature import digest
+
+__all__ = ["STAGE_VERSIONS", "answer_key", "train_key"]
+
+STAGE_VERSIONS = {"train": 1, "answer": 1}
+
+
+def answer_key(fingerprint: Mapping[str, Any], request: Request) -> str:
+    """Key of one candidate's answer to one request.
+
+    Args:
+        fingerprint: Of the model, adapter bytes included (``Model.fingerprint``).
+        request: What is asked. Its id counts only when sampling, where it seeds the random stream.
+    """
+    asked = asdict(request)
+    if request.generation.temperature == 0:
+        asked["id"] = None
+        asked["generation"]["seed"] = None
+    if request.kind != "generate":
+        asked["generation"] = None
+    return digest(
+        {"stage": "answer", "version": STAGE_VERSIONS["answer"], "model": dict(fingerprint), "request": asked}
+    )
+
+
+def train_key(
+    base: Mapping[str, Any],
+    trainer: str,
+    settings: Mapping[str, Any],
+    rows: Sequence[Any],
+    validation: Sequence[Any],
+    overlong: str,
+) -> str:
+    """Key of one trained adapter.
+
+    Args:
+        base: The base's fingerprint: weights, quantisation, dtype, template, tokenizer, versions, device.
+        trainer: Hash of the trainer's files.
+        settings: Every resolved setting, the seed included.
+        rows: The training rows as JSON values, in order.
+        validation: The validation rows, in order.
+        overlong: What happens to rows longer than the limit.
+    """
+    return digest(
+        {
+            "stage": "train",
+            "version": STAGE_VERSIONS["train"],
+            "base": dict(base),
+            "trainer": trainer,
+            "settings": dict(settings),
+            "rows": list(rows),
+            "validation": list(validation),
+            "overlong": overlong,
+        }
+    )

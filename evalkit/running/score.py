@@ -1,0 +1,276 @@
+"""From outputs to numbers: scores per sample, values with intervals, and comparisons on the same samples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evalkit.errors import MetricError
+from evalkit.metrics import Measured, Metric, get_metric
+from evalkit.metrics.encoders import EncoderMetric
+from evalkit.metrics.functions import FunctionMetric
+from evalkit.models.registry import resolve
+from evalkit.records import Comparison, Output, Result, Sample, Unscored
+from evalkit.specs.task import MetricUse
+from evalkit.stats import (
+    bonferroni_confidence,
+    bootstrap_interval,
+    holm,
+    paired_difference,
+    paired_proportions_interval,
+    widen,
+)
+
+__all__ = ["RESAMPLES", "MetricLike", "Scored", "build_metrics", "compare_scored", "correct", "score_task"]
+
+RESAMPLES = 10_000
+"""Of every bootstrap and of every random permutation test."""
+
+MetricLike = str | Metric | MetricUse | Mapping[str, Any] | Callable[..., Any]
+"""A metric, or what one is made from: a name, ``{"metric": NAME, **settings}``, or a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One candidate's outputs to one task, scored.
+
+    Attributes:
+        ids: n ids of the samples, in order.
+        clusters: n clusters, None for samples on their own.
+        metrics: By name, in the order asked for.
+        measured: Statistics and scores of each metric, by name.
+        results: Value and interval of each metric, in the same order.
+    """
+
+    ids: list[str]
+    clusters: list[str | None]
+    metrics: dict[str, Metric]
+    measured: dict[str, Measured]
+    results: list[Result]
+
+
+def build_metrics(wanted: Iterable[MetricLike]) -> list[Metric]:
+    """Make metrics from names, settings or functions.
+
+    Raises:
+        MetricError: An unknown name or setting, or two metrics with one name.
+        ModelError: The encoder that a metric needs is not on this machine; says how to bring it.
+
+    >>> [metric.name for metric in build_metrics(["exact_match", {"metric": "f1", "average": "micro"}])]
+    ['exact_match', 'f1']
+    """
+    metrics = [_build(item) for item in wanted]
+    for metric in metrics:
+        if isinstance(metric, EncoderMetric) and metric.folder is None:
+            found = resolve(metric.model)
+            metric.place(found.path, found.sha256)
+    twice = [name for name, count in Counter(metric.name for metric in metrics).items() if count > 1]
+    if twice:
+        raise MetricError(
+            *(f"Metric {name!r} is asked for twice; results are told apart by name." for name in twice)
+        )
+    return metrics
+
+
+def score_task(
+    samples: Sequence[Sample],
+    outputs: Sequence[Output],
+    metrics: Iterable[MetricLike],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Scored:
+    """Score outputs with every metric.
+
+    Args:
+        samples: n samples.
+        outputs: Their outputs, in the same order.
+        metrics: See ``build_metrics``.
+        confidence: Two-sided level of the intervals.
+        seed: Of the bootstrap; part of the signatures.
+
+    Raises:
+        MetricError: A metric is unknown or cannot be had.
+    """
+    built = build_metrics(metrics)
+    clusters = [sample.cluster for sample in samples]
+    measured = {metric.name: metric.measure(samples, outputs) for metric in built}
+    results = [_result(metric, measured[metric.name], clusters, confidence, seed) for metric in built]
+    by_name = {metric.name: metric for metric in built}
+    return Scored([sample.id for sample in samples], clusters, by_name, measured, results)
+
+
+def compare_scored(
+    first: Scored,
+    second: Scored,
+    *,
+    candidate: str,
+    control: str,
+    task: str,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare a candidate with its control on every metric that both have.
+
+    Samples are paired by id; a sample that either side could not be scored on is left out of that metric's
+    pairs (``n`` counts the pairs that remain).
+
+    Args:
+        first: The candidate's scores.
+        second: The control's.
+        candidate: Name of the first.
+        control: Name of the second.
+        task: Name of the task.
+        confidence: Two-sided level of the intervals.
+        seed: Of bootstrap and permutation.
+
+    Returns:
+        One comparison a metric; adjusted values are None until ``correct``.
+    """
+    place = {id_: index for index, id_ in enumerate(second.ids)}
+    shared = [(index, place[id_]) for index, id_ in enumerate(first.ids) if id_ in place]
+    names = {"candidate": candidate, "control": control, "task": task}
+    return [
+        _compare(metric, first, second, shared, names, confidence, seed)
+        for name, metric in first.metrics.items()
+        if name in second.metrics
+    ]
+
+
+def correct(comparisons: Sequence[Comparison], *, confidence: float = 0.95) -> list[Comparison]:
+    """Correct all comparisons of a run for their number.
+
+    p-values by Holm; intervals at Bonferroni's level, so that all of them hold together with ``confidence``
+    (Tango's computed anew, bootstrap intervals carried there by the ratio of normal quantiles).
+
+    Args:
+        comparisons: Those that count as one family: give only the ones that a reader would act on.
+        confidence: The level their intervals have.
+    """
+    adjusted = holm([comparison.p_value for comparison in comparisons])
+    wider = bonferroni_confidence(confidence, sum(p is not None for p in adjusted))
+    return [
+        replace(comparison, p_adjusted=p, low_adjusted=low, high_adjusted=high)
+        for comparison, p in zip(comparisons, adjusted, strict=True)
+        for low, high in [_adjusted_ends(comparison, confidence, wider)]
+    ]
+
+
+def _build(item: MetricLike) -> Metric:
+    if isinstance(item, Metric):
+        return item
+    if isinstance(item, str):
+        return get_metric(item)
+    if isinstance(item, MetricUse):
+        return get_metric(item.metric, **item.settings)
+    if isinstance(item, Mapping):
+        settings = {key: value for key, value in item.items() if key != "metric"}
+        if "metric" not in item:
+            raise MetricError(f"A metric with settings is {{metric: NAME, …}}; got {dict(item)!r}.")
+        return get_metric(str(item["metric"]), **settings)
+    if callable(item):
+        return FunctionMetric(item)
+    raise MetricError(f"Expected a metric's name, settings or a function; got {item!r}.")
+
+
+def _result(
+    metric: Metric, measured: Measured, clusters: list[str | None], confidence: float, seed: int
+) -> Result:
+    scored = measured.scored
+    kept = [cluster for cluster, keep in zip(clusters, scored, strict=True) if keep]
+    interval = bootstrap_interval(
+        measured.statistics[scored],
+        metric.value,
+        shares=_right_or_wrong(metric, measured, scored),
+        clusters=kept,
+        confidence=confidence,
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    return Result(
+        metric=metric.name,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        confidence=confidence,
+        n=int(scored.sum()),
+        unscored=int((~scored).sum()),
+        higher_is_better=metric.higher_is_better,
+        signature=f"{metric.signature()}|bs:{RESAMPLES}|rs:{seed}",
+    )
+
+
+def _right_or_wrong(metric: Metric, measured: Measured, rows: Any) -> bool:
+    """Whether the value is the share of samples that are right: then there are exact methods for it."""
+    unknown = (-math.inf, math.inf)  # a user's function: judged by what it returns
+    if not metric.additive_mean or metric.bounds not in ((0.0, 1.0), unknown):
+        return False
+    return bool(np.isin(measured.statistics[rows, 0], (0.0, 1.0)).all())
+
+
+def _compare(
+    metric: Metric,
+    first: Scored,
+    second: Scored,
+    shared: list[tuple[int, int]],
+    names: Mapping[str, str],
+    confidence: float,
+    seed: int,
+) -> Comparison:
+    ours, theirs = first.measured[metric.name], second.measured[metric.name]
+    kept = [(i, j) for i, j in shared if ours.scored[i] and theirs.scored[j]]
+    mine, other = [i for i, _ in kept], [j for _, j in kept]
+    a, b = metric.align(ours, theirs)
+    scores = _floats(ours, mine), _floats(theirs, other)
+    shares = _right_or_wrong(metric, ours, mine) and _right_or_wrong(metric, theirs, other)
+    found = paired_difference(
+        a[mine],
+        b[other],
+        metric.value,
+        scores=scores if metric.additive_mean else None,
+        shares=shares,
+        clusters=[first.clusters[i] for i in mine],
+        confidence=confidence,
+        resamples=RESAMPLES,
+        seed=seed,
+    )
+    better = (scores[0] - scores[1]) * (1 if metric.higher_is_better else -1)
+    return Comparison(
+        **names,
+        metric=metric.name,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        low_adjusted=None,
+        high_adjusted=None,
+        p_value=found.p_value,
+        p_adjusted=None,
+        test=found.test,
+        n=found.n,
+        gained=[first.ids[i] for i, gain in zip(mine, better, strict=True) if gain > 0],
+        lost=[first.ids[i] for i, gain in zip(mine, better, strict=True) if gain < 0],
+    )
+
+
+def _floats(measured: Measured, rows: list[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    scores = [measured.scores[row] for row in rows]
+    return np.array([score for score in scores if not isinstance(score, Unscored)], dtype=np.float64)
+
+
+def _adjusted_ends(
+    comparison: Comparison, confidence: float, wider: float
+) -> tuple[float | None, float | None]:
+    value, low, high = comparison.difference, comparison.low, comparison.high
+    if value is None or low is None or high is None:
+        return None, None
+    if comparison.test == "mcnemar-mid-p, tango":
+        up, down = len(comparison.gained), len(comparison.lost)
+        if (value > 0) != (up > down):  # lower is better: a gain is a smaller score
+            up, down = down, up
+        return paired_proportions_interval(up, down, comparison.n, wider)
+    return widen(value, low, high, confidence, wider)

@@ -1,0 +1,280 @@
+"""The stages of a study, in order: train, answer, score, compare. Every candidate of a base on one loaded base."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from evalkit.data.extract import extract
+from evalkit.data.prompts import build_request
+from evalkit.data.tasks import Task
+from evalkit.errors import CandidateError
+from evalkit.models.base import Model
+from evalkit.models.chat import has_chat_template
+from evalkit.models.hashing import adapter_sha256
+from evalkit.models.loading import Base, load_base
+from evalkit.models.local import LocalModel
+from evalkit.models.replay import ReplayModel
+from evalkit.records import Comparison, Output, Request, Result, TrainingSummary, Unscored
+from evalkit.running.answer import answer
+from evalkit.running.cache import Cache
+from evalkit.running.folder import RunFolder
+from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task_metrics
+from evalkit.running.progress import Progress
+from evalkit.running.score import Scored, compare_scored, correct, score_task
+from evalkit.running.train import train_candidate
+from evalkit.specs.study import AdapterCandidate, PromptCandidate, ReplayCandidate
+
+__all__ = ["Done", "run_stages"]
+
+
+@dataclass(slots=True)
+class Done:
+    """What is known of a candidate so far."""
+
+    planned: Planned
+    adapter_sha256: str | None = None
+    training: TrainingSummary | None = None
+    error: str | None = None
+    notes: list[str] = field(default_factory=list)
+    scored: dict[str, Scored] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The candidate's object in ``results.json``."""
+        base = self.planned.base
+        settings = self.planned.settings
+        training = None if self.training is None else asdict(self.training)
+        if self.planned.kind == "train" and training is None and self.error is not None:
+            training = {"stopped": self.error}
+        return {
+            "name": self.planned.name,
+            "kind": self.planned.kind,
+            "model": None if base is None else base.model,
+            "quantization": None if base is None else base.quantization.type,
+            "dtype": None if base is None else base.dtype,
+            "adapter_sha256": self.adapter_sha256,
+            "settings": None if settings is None else settings.model_dump(mode="json"),
+            "origins": self.planned.origins,
+            "training": training,
+            "error": self.error,
+            "notes": self.notes,
+        }
+
+
+def run_stages(
+    plan: Plan, cache: Cache, folder: RunFolder, progress: Progress, *, train_only: bool = False
+) -> list[Done]:
+    """Do what the plan says and write the run folder as it goes.
+
+    Args:
+        plan: From ``plan_study``.
+        cache: Of finished stages.
+        folder: Where everything readable goes.
+        progress: Told where the run is.
+        train_only: Stop after the adapters are made.
+
+    Returns:
+        One ``Done`` a candidate, in the plan's order; those that could not be done have ``error``.
+    """
+    done = {planned.name: Done(planned) for planned in plan.candidates}
+    everything = list(done.values())
+    for choice, members in _by_base(everything):
+        if train_only:
+            members = [member for member in members if member.planned.kind == "train"]
+        if not members:
+            continue
+        base = None if choice is None else _load(choice, progress)
+        for member in members:
+            _do(member, plan, base, cache, folder, progress, train_only)
+            _write(plan, everything, folder, "partial")
+        del base
+        gc.collect()  # the next base may need this one's memory
+    _write(plan, everything, folder, _status(everything, train_only))
+    return everything
+
+
+def _do(
+    member: Done,
+    plan: Plan,
+    base: Base | None,
+    cache: Cache,
+    folder: RunFolder,
+    progress: Progress,
+    train_only: bool,
+) -> None:
+    """Train, answer and score one candidate; what it cannot do is its error, not the run's."""
+    name = member.planned.name
+    try:
+        started = time.monotonic()
+        adapter = _adapter(member, plan, base, cache, folder, progress)
+        member.seconds["train"] = time.monotonic() - started
+        if train_only:
+            return
+        for task in plan.tasks:
+            model = _model(member.planned, base, adapter, task)
+            requests = list(_requests(member.planned, plan, task, model))
+            started = time.monotonic()
+            outputs = answer(model, requests, cache, progress, f"{name} · {task.name}")
+            member.seconds[f"answer {task.name}"] = time.monotonic() - started
+            member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
+    except CandidateError as error:
+        member.error = str(error)
+        progress.say(f"{name} could not be done: {error}")
+
+
+def _adapter(
+    member: Done, plan: Plan, base: Base | None, cache: Cache, folder: RunFolder, progress: Progress
+) -> str | None:
+    """Make the candidate's adapter ready on its base; None for a candidate without one."""
+    planned = member.planned
+    if base is None:
+        return None
+    if planned.kind == "train":
+        trained = train_candidate(planned, plan, base, cache, folder, progress)
+        member.training, member.adapter_sha256 = trained.summary, trained.sha256
+        member.notes.extend(trained.notes)
+        base.add_adapter(planned.name, trained.path)
+        return planned.name
+    if isinstance(planned.spec, AdapterCandidate):
+        member.adapter_sha256 = adapter_sha256(planned.spec.path)
+        member.notes.extend(base.add_adapter(planned.name, planned.spec.path))
+        return planned.name
+    return None
+
+
+def _model(planned: Planned, base: Base | None, adapter: str | None, task: Task) -> Model:
+    if isinstance(planned.spec, ReplayCandidate):
+        return ReplayModel(planned.spec.path, task.name)
+    if base is None:
+        raise CandidateError(f"{planned.name}: no model is named for it.")
+    return LocalModel(base, adapter)
+
+
+def _requests(planned: Planned, plan: Plan, task: Task, model: Model) -> Iterator[Request]:
+    system = fewshot = None
+    if isinstance(planned.spec, PromptCandidate):
+        system, fewshot = planned.spec.system, planned.spec.fewshot
+    chat = has_chat_template(model.base.tokenizer) if isinstance(model, LocalModel) else True
+    for sample in task.samples:
+        yield build_request(task, sample, chat=chat, system=system, fewshot=fewshot, seed=plan.study.seed)
+
+
+def _score(
+    plan: Plan, task: Task, requests: list[Request], outputs: list[Output], member: Done, folder: RunFolder
+) -> Scored:
+    read = [extract(task, output) for output in outputs]
+    scored = score_task(task.samples, read, task_metrics(task), seed=plan.study.seed)
+    results = [replace(result, task=task.name, candidate=member.planned.name) for result in scored.results]
+    scored = replace(scored, results=results)
+    rows = []
+    for i, (sample, request, output) in enumerate(zip(task.samples, requests, outputs, strict=True)):
+        row: dict[str, Any] = {
+            "id": sample.id,
+            "input": request.prompt,
+            "target": sample.target,
+            "output": output.text,
+            "scores": {name: _plain(measured.scores[i]) for name, measured in scored.measured.items()},
+            "finish": output.finish,
+            "prompt_tokens": output.prompt_tokens,
+            "output_tokens": output.output_tokens,
+            "seconds": round(output.seconds, 6),
+            "prompt_ids_sha256": output.prompt_ids_sha256,
+        }
+        if read[i].text != output.text:
+            row["extracted"] = read[i].text
+        if sample.cluster is not None:
+            row["cluster"] = sample.cluster
+        if output.error is not None:
+            row["error"] = output.error
+        if output.choices is not None:
+            row["choices"] = [asdict(choice) for choice in output.choices]
+        rows.append(row)
+    folder.write_samples(member.planned.name, task.name, rows)
+    return scored
+
+
+def _plain(score: float | Unscored) -> float | dict[str, str]:
+    return score.to_json() if isinstance(score, Unscored) else score
+
+
+def _by_base(everything: list[Done]) -> Iterator[tuple[BaseChoice | None, list[Done]]]:
+    choices = dict.fromkeys(member.planned.base for member in everything)
+    for choice in choices:
+        yield choice, [member for member in everything if member.planned.base == choice]
+
+
+def _load(choice: BaseChoice, progress: Progress) -> Base:
+    progress.stage(f"load {choice.model} ({choice.quantization.type}, {choice.dtype})")
+    base = load_base(
+        choice.model,
+        quantization=choice.quantization,
+        dtype=choice.dtype,
+        device=choice.device,
+        trust_remote_code=choice.trust_remote_code,
+    )
+    progress.done()
+    return base
+
+
+def _compare(everything: list[Done], primaries: dict[str, str], seed: int) -> list[Comparison]:
+    by_name = {member.planned.name: member for member in everything}
+    comparisons: list[Comparison] = []
+    for member in everything:
+        control = by_name.get(member.planned.control or "")
+        for task, scored in member.scored.items():
+            if control is not None and task in control.scored:
+                comparisons.extend(
+                    compare_scored(
+                        scored,
+                        control.scored[task],
+                        candidate=member.planned.name,
+                        control=control.planned.name,
+                        task=task,
+                        seed=seed,
+                    )
+                )
+    # One family: every candidate on every task's primary metric. The other metrics describe, and stay uncorrected.
+    family = [c for c in comparisons if primaries[c.task] == c.metric]
+    corrected = {id(c): new for c, new in zip(family, correct(family), strict=True)}
+    return [corrected.get(id(c), c) for c in comparisons]
+
+
+def _status(everything: list[Done], train_only: bool) -> str:
+    return "partial" if train_only or any(member.error is not None for member in everything) else "complete"
+
+
+def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -> None:
+    results: list[Result] = [
+        result for member in everything for scored in member.scored.values() for result in scored.results
+    ]
+    primaries = {task.name: primary_metric(task) for task in plan.tasks}
+    comparisons = _compare(everything, primaries, plan.study.seed) if _all_tried(everything) else []
+    folder.write_results(
+        {
+            "format": 1,
+            "study": plan.study.study,
+            "run": folder.path.name,
+            "status": status,
+            "candidates": [member.to_json() for member in everything],
+            "tasks": [
+                {
+                    "name": task.name,
+                    "kind": task.spec.kind,
+                    "primary": primary_metric(task),
+                    "n": len(task.samples),
+                }
+                for task in plan.tasks
+            ],
+            "scores": [result.to_json() for result in results],
+            "comparisons": [comparison.to_json() for comparison in comparisons],
+            "costs": {"seconds": {member.planned.name: member.seconds for member in everything}},
+        }
+    )
+
+
+def _all_tried(everything: list[Done]) -> bool:
+    return all(member.error is not None or member.scored for member in everything)

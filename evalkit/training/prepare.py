@@ -1,0 +1,94 @@
+"""From a job's conversations to the token rows of its loop, with everything that was left out told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from evalkit.data.conversation import Conversation
+from evalkit.errors import CandidateError
+from evalkit.models.hashing import adapter_sha256
+from evalkit.signature import digest
+from evalkit.training.job import TrainingJob
+from evalkit.training.masks import LossOn, mask_rows
+from evalkit.training.rows import Policy, TokenRow, fit_rows
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a loop runs on.
+
+    Attributes:
+        train: Rows to learn, each at most ``max_length`` tokens long.
+        validation: Held-out rows; may be empty.
+        seed: Of everything random.
+        key: Hash of all that the training depends on: a checkpoint of another key is of another training.
+    """
+
+    train: list[TokenRow]
+    validation: list[TokenRow]
+    seed: int
+    key: str
+
+
+def prepare(job: TrainingJob) -> Prepared:
+    """Tokenise, mask and verify the rows of a job.
+
+    Validation rows are always masked to the assistant's answers, and long ones dropped, so that validation
+    losses of candidates with other settings compare.
+
+    Raises:
+        DataError: A row whose mask cannot be shown to be right.
+        CandidateError: No row is left to learn, or none of the validation rows; or a setting that cannot be
+            had.
+    """
+    settings = job.settings
+    _check_settings(job)
+    context = job.base.context
+    limit = settings.max_length if context is None else min(settings.max_length, context)
+    train = _rows(job, job.train, settings.loss_on, limit, job.overlong, "training")
+    validation = _rows(job, job.validation, "assistant", limit, "drop", "validation")
+    seed = job.seed if settings.seed is None else settings.seed
+    parts = {
+        "base": job.base.fingerprint(),
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "train": [asdict(row) for row in train],
+        "validation": [asdict(row) for row in validation],
+        "start": None if job.start is None else adapter_sha256(job.start),
+    }
+    return Prepared(train, validation, seed, digest(parts))
+
+
+def _check_settings(job: TrainingJob) -> None:
+    settings = job.settings
+    if settings.offload == "weights":
+        raise CandidateError(
+            "offload: weights cannot be had with this trainer; expected none or activations."
+        )
+    if settings.offload == "activations" and not job.base.device.startswith("cuda"):
+        job.tell("offload activations: on a CPU they are in main memory already.")
+    if settings.speed == "dense-cache":
+        raise CandidateError("speed: dense-cache cannot be had with this trainer; expected auto or plain.")
+
+
+def _rows(
+    job: TrainingJob,
+    conversations: Sequence[Conversation],
+    loss_on: LossOn,
+    limit: int,
+    overlong: Policy,
+    what: str,
+) -> list[TokenRow]:
+    rows = mask_rows(conversations, job.base.tokenizer, job.base.eos_ids, loss_on)
+    kept, found = fit_rows(rows, limit, overlong)
+    for message in found.messages():
+        job.tell(f"{what} data: {message}")
+    if not kept and (conversations or what == "training"):
+        raise CandidateError(
+            f"no {what} row is left: {len(conversations)} were given"
+            + (f", {len(found.dropped)} are longer than max_length {limit}" if found.dropped else "")
+        )
+    return kept
