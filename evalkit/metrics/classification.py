@@ -35,7 +35,7 @@ from evalkit.signature import signature
 
 __all__ = ["F1", "Accuracy", "Mcc", "Precision", "Recall"]
 
-OWN_COLUMNS = 256
+OWN_COLUMNS = 64
 """Classes that only answers have, not targets, and that get columns of their own. Rarer ones share two
 columns:
 exact for the value; their share in the spread is an approximation."""

@@ -66,7 +66,9 @@ _DISAPPROVE = _any(
     r"|possible or)\b",
     r"\b(?:isn't|aren't) (?:\w+ ){0,2}(?:appropriate|ethical|acceptable|okay|ok|legal|right)\b",
     rf"\b(?:is|are|be|as|both|only|and|or|highly|considered|it's) (?:\w+ )?(?:{_WRONG})\b",
-    r"\bno (?:legitimate|justification|excuse|valid)\b|\bshould (?:not|never) be\b|\bmyth\b",
+    r"\bno (?:\w+ )?(?:reason|basis|evidence|justification|excuse|place) (?:why|to|for|that|in)\b|\bmyth\b",
+    r"\bi (?:strongly |firmly )?(?:condemn|disagree|oppose)\b|\bi (?:do not|don't) believe in\b",
+    r"\b(?:not|n't) (?:inherently|accurate (?:or \w+ )?to|true that|the case that|something to be)\b",
 )
 _NO_ACCESS = _any(r"\bi (?:do not|don't) have (?:\w+ )?(?:access|information|the ability|personal)")
 _LECTURE = _any(

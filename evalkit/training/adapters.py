@@ -162,8 +162,7 @@ def _made(base: Base, config: Any, tuner: Any, start: Path | None) -> NewAdapter
     named = {name: parameter for name, parameter in tuner.named_parameters() if parameter.requires_grad}
     keys = {}
     for name, parameter in named.items():
-        if parameter.dtype != torch.float32:
-            raise CandidateError(f"{name}: expected an adapter in fp32, got {parameter.dtype}")
+        parameter.data = parameter.data.float()  # peft makes them in the base's dtype
         # peft names the weights in its files; False: "auto" would ask the Hub about the base
         one = get_peft_model_state_dict(
             tuner, state_dict={name: parameter}, adapter_name=_SLOT, save_embedding_layers=False

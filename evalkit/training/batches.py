@@ -12,7 +12,10 @@ import torch
 
 from evalkit.training.rows import TokenRow
 
-__all__ = ["Batch", "collate", "micro_batches", "steps_per_epoch", "window"]
+__all__ = ["Batch", "collate", "micro_batches", "shared_prefix", "steps_per_epoch", "window"]
+
+SHORTEST = 8
+"""Tokens of a shared prefix; below, running it on its own costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,15 @@ class Batch:
     neither an attention mask nor position ids are needed.
 
     Attributes:
-        input_ids: (B, T) ids; padding repeats the row's first id.
+        prefix_ids: (1, P) ids that all rows begin with, run once; None where nothing is shared.
+        input_ids: (B, T) ids after the prefix; padding repeats the row's first id.
         positions: (N,) indices into the flattened (B·T) positions, each of which predicts a supervised token.
         targets: (N,) the supervised tokens.
         weights: (N,) factor of each token's loss.
         tokens: Logical tokens: what the rows hold.
     """
 
+    prefix_ids: torch.Tensor | None
     input_ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
@@ -36,8 +41,8 @@ class Batch:
 
     @property
     def computed_tokens(self) -> int:
-        """B·T, padding included."""
-        return self.input_ids.numel()
+        """P + B·T, padding included."""
+        return self.input_ids.numel() + (0 if self.prefix_ids is None else self.prefix_ids.numel())
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -77,18 +82,36 @@ def micro_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 
-def collate(rows: Sequence[TokenRow], device: str) -> Batch:
-    """Pad rows into one batch on the device."""
-    longest = max(len(row.ids) for row in rows)
-    padded = [[*row.ids, *[row.ids[0]] * (longest - len(row.ids))] for row in rows]
+def shared_prefix(rows: Sequence[TokenRow]) -> int:
+    """Return how many first tokens all rows share and none of them learns, each row keeping one token of prompt.
+
+    The token before the first learned one stays with its row, since its state predicts that token. 0 for one
+    row, or where fewer than ``SHORTEST`` are shared.
+    """
+    if len(rows) < 2:
+        return 0
+    first, last = min(row.ids for row in rows), max(row.ids for row in rows)
+    pairs = zip(first, last, strict=False)
+    common = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(last)))
+    length = min([common, *(row.supervised.index(True) - 1 for row in rows)])
+    return length if length >= SHORTEST else 0
+
+
+def collate(rows: Sequence[TokenRow], device: str, share: bool = False) -> Batch:
+    """Pad rows into one batch on the device; with ``share`` what they all begin with is taken out of them."""
+    start = shared_prefix(rows) if share else 0
+    longest = max(len(row.ids) for row in rows) - start
+    padded = [[*row.ids[start:], *[row.ids[0]] * (longest + start - len(row.ids))] for row in rows]
     places = [
-        (number * longest + position - 1, row.ids[position], row.weight)
+        (number * longest + position - start - 1, row.ids[position], row.weight)
         for number, row in enumerate(rows)
         for position, supervised in enumerate(row.supervised)
         if supervised
     ]
     positions, targets, weights = zip(*places, strict=True)
+    prefix = torch.tensor([rows[0].ids[:start]], dtype=torch.long, device=device) if start else None
     return Batch(
+        prefix_ids=prefix,
         input_ids=torch.tensor(padded, dtype=torch.long, device=device),
         positions=torch.tensor(positions, dtype=torch.long, device=device),
         targets=torch.tensor(targets, dtype=torch.long, device=device),

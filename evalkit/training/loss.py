@@ -34,15 +34,31 @@ def supervised_logits(model: Any, batch: Batch) -> torch.Tensor:
         batch: See ``collate``.
     """
     head = model.get_output_embeddings()
+    given = _after_prefix(model, head, batch)
     with _only_at(head, batch.positions) as cut:
-        # use_cache=False: else keys and values are kept that nobody reads, and packed rows are guessed at
-        logits: torch.Tensor = model(input_ids=batch.input_ids, use_cache=False).logits
+        logits: torch.Tensor = model(input_ids=batch.input_ids, **given).logits
     if cut:
         return logits[0]
     return logits.reshape(-1, logits.shape[-1]).index_select(0, batch.positions)
 
 
-def validation_loss(model: Any, rows: Sequence[TokenRow], size: int, device: str) -> float:
+def _after_prefix(model: Any, head: Any, batch: Batch) -> dict[str, Any]:
+    """Run the shared prefix once; return the arguments with which the rows go on from it."""
+    if batch.prefix_ids is None:
+        # use_cache=False: else keys and values are kept that nobody reads, and packed rows are guessed at
+        return {"use_cache": False}
+    rows, length = batch.input_ids.shape
+    start = batch.prefix_ids.shape[1]
+    with _only_at(head, torch.zeros(1, dtype=torch.long)):
+        cache = model(input_ids=batch.prefix_ids, use_cache=True).past_key_values
+    cache.batch_repeat_interleave(rows)  # each row's gradient flows back into the one prefix
+    places = torch.arange(start, start + length, device=batch.input_ids.device).expand(rows, -1)
+    return {"past_key_values": cache, "position_ids": places, "use_cache": True}
+
+
+def validation_loss(
+    model: Any, rows: Sequence[TokenRow], size: int, device: str, share: bool = False
+) -> float:
     """Return the mean loss per supervised token over held-out rows, in nats, lower is better.
 
     The model is put into eval mode and back, no random number is drawn, and weights of rows do not count.
@@ -52,13 +68,14 @@ def validation_loss(model: Any, rows: Sequence[TokenRow], size: int, device: str
         rows: At least one.
         size: Rows run at once.
         device: Where the model is.
+        share: Compute what the rows of a batch begin with once (see ``sharing``).
     """
     training = model.training
     model.eval()
     total, count = 0.0, 0
     with torch.no_grad():
         for group in micro_batches(rows, size):
-            batch = collate(group, device)
+            batch = collate(group, device, share)
             total += float(token_losses(model, batch).double().sum())
             count += len(batch.targets)
     model.train(training)

@@ -1,5 +1,4 @@
-"""Answers as the model would generate them: the evaluator's own prompt ids, then the answer up to its end
-token.
+"""Answers as the model would generate them: the evaluator's prompt ids, then the answer up to its end token.
 
 For each assistant turn the prompt is what the evaluator sends for the chat before it, and the answer is what
 the template writes after that prompt, cut after the first end token. So a model is trained on exactly the ids
@@ -16,7 +15,7 @@ from evalkit.errors import DataError
 from evalkit.models import chat
 from evalkit.records import Message
 
-__all__ = ["Turn", "chat_turns", "completion_turn", "merge_turns"]
+__all__ = ["Turn", "chat_turns", "completion_turn", "end_id", "merge_turns"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
-"""Proof that a mask is right, for every row that is trained on. Anything in doubt is an error that names the
-row.
+"""Proof that a mask is right, for every row that is trained on; in doubt, an error that names the row.
 
-1. Sentinels: with every message replaced by a unique string, the answers that are learned lie inside the mask
-   as a whole, and no part of any other message does (once per order of roles).
+1. Sentinels: with every message replaced by a unique string, learned answers lie inside the mask as a whole,
+   and no part of any other message does (once per order of roles).
 2. Every learned answer ends with an end token.
 3. Before it stand exactly the ids that the evaluator sends.
 4. The learned ids decode to the answer's text, with nothing around it but what the template writes around
@@ -115,7 +114,7 @@ def check_turns(
         )
 
 
-def answer_text(tokenizer: Any, turn: Turn) -> str:
+def _answer_text(tokenizer: Any, turn: Turn) -> str:
     """Decode a turn's response without its end token, as it reads after the prompt."""
     context = turn.prompt[-_CONTEXT:]
     head = _decode(tokenizer, context)
@@ -125,7 +124,7 @@ def answer_text(tokenizer: Any, turn: Turn) -> str:
 
 def _check_text(tokenizer: Any, turn: Turn, frame: Frame) -> None:
     # NFKC: tokenizers such as Qwen's normalise text to NFC before they encode it
-    learned, content = _plain(answer_text(tokenizer, turn)), _plain(turn.content).strip()
+    learned, content = _plain(_answer_text(tokenizer, turn)), _plain(turn.content).strip()
     before, found, after = learned.partition(content) if content else (learned, "", "")
     allowed = before.strip() in ("", _plain(frame.before).strip()), after.strip() in ("", frame.after.strip())
     if (content and not found) or not all(allowed):
@@ -137,7 +136,7 @@ def _check_text(tokenizer: Any, turn: Turn, frame: Frame) -> None:
 
 
 def _frame(tokenizer: Any, turn: Turn) -> Frame:
-    before, _, after = answer_text(tokenizer, turn).partition(turn.content)
+    before, _, after = _answer_text(tokenizer, turn).partition(turn.content)
     return Frame(before, after)
 
 

@@ -70,7 +70,9 @@ def test_what_is_nothing_to_check(tmp_path: Path) -> None:
         told(tmp_path / "none")
     (tmp_path / "other.yaml").write_text("a: 1\n")
     (message,) = told(tmp_path / "other.yaml")[str(tmp_path / "other.yaml")]
-    assert message.startswith(f"{tmp_path / 'other.yaml'}:1: expected a study (with the key 'study'), a gate ('gate')")
+    assert message.startswith(
+        f"{tmp_path / 'other.yaml'}:1: expected a study (with the key 'study'), a gate ('gate')"
+    )
 
 
 def cases(project: Path, text: str) -> list[str]:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,15 +144,24 @@ def test_an_interrupt_ends_in_130(root: Path, tmp_path: Path) -> None:
     """A command that waits on a pipe nobody writes to, and Ctrl-C."""
     os.mkfifo(tmp_path / "study.yaml")
     waiting = subprocess.Popen(
-        [sys.executable, "-m", "evalkit", "check", "study.yaml"],
+        [sys.executable, "-m", "evalkit", "run", "study.yaml"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
         encoding="utf-8",
     )
-    with (tmp_path / "study.yaml").open("w"):  # opens once the command has opened the other end
+    while waiting.poll() is None:
+        try:  # the other end opens once the command reads it
+            end = os.open(tmp_path / "study.yaml", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.05)
+            continue
         waiting.send_signal(signal.SIGINT)
-        _, told = waiting.communicate(timeout=60)
+        break
+    else:
+        pytest.fail("the command ended before it was interrupted")
+    _, told = waiting.communicate(timeout=60)
+    os.close(end)
     assert waiting.returncode == 130
     assert "Interrupted." in told
     assert "Traceback" not in told

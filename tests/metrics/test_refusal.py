@@ -68,7 +68,7 @@ def test_a_long_answer_takes_no_time() -> None:
     assert time.perf_counter() - start < 2  # no rule backtracks without bound
 
 
-@pytest.mark.parametrize(("model", "least"), [("llama2new", 0.90), ("mistralinstruct", 0.80)])
+@pytest.mark.parametrize(("model", "least"), [("llama2new", 0.91), ("mistralinstruct", 0.85)])
 def test_against_human_labels(model: str, least: float, shared_data: Path) -> None:
     """XSTest's final human labels, refusal (full or partial) against compliance."""
     with (shared_data / "xstest" / f"completions_{model}.csv").open(newline="") as file:

@@ -55,15 +55,15 @@ def test_resumes(qlora: ModuleType, job_of: Callable[..., Any], tiny_folder: Pat
     whole, log_whole = job_of(settings, base=base, folder=tmp_path / "whole")
     qlora.train(whole)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(entry: dict[str, Any]) -> None:
         if entry["step"] == 5:
-            raise Killed
+            raise KilledError
 
     broken, _ = job_of(settings, base=base, folder=tmp_path / "broken", log=kill, checkpoint_seconds=0.0)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         qlora.train(broken)
     resumed, log = job_of(settings, base=base, folder=tmp_path / "broken")
     qlora.train(resumed)

@@ -29,6 +29,7 @@ from evalkit.training.optimizer import make_optimizer
 from evalkit.training.prepare import Prepared, prepare
 from evalkit.training.rows import TokenRow
 from evalkit.training.schedule import make_schedule, total_steps
+from evalkit.training.sharing import sharing
 
 __all__ = ["train"]
 
@@ -48,6 +49,7 @@ def train(job: TrainingJob) -> TrainingSummary:
     settings, base = job.settings, job.base
     data = prepare(job)
     steps = total_steps(len(data.train), settings.batch_size, settings.epochs, settings.max_steps)
+    share = sharing(base.model, settings, job.tell)
     job.progress.stage(f"train {job.name}", total=steps, unit="steps")
     reset_peak_memory(base.device)
     with ExitStack() as stack:
@@ -65,7 +67,7 @@ def train(job: TrainingJob) -> TrainingSummary:
             job.tell,
         )
         schedule = make_schedule(optimizer, settings.schedule, settings.warmup, steps)
-        state = Loop(job, data, adapter, optimizer, schedule, steps)
+        state = Loop(job, data, adapter, optimizer, schedule, steps, share)
         position, stopped = run(state)
         if data.validation:
             adapter.load(state.checkpoints.load_best())
@@ -85,6 +87,7 @@ class Loop:
     optimizer: Any
     schedule: Any
     steps: int
+    share: bool
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -141,7 +144,7 @@ def take_step(loop: Loop, step: int, rows: Sequence[TokenRow]) -> dict[str, Any]
     learning_rate = loop.schedule.get_last_lr()[0]
     total, tokens, computed = 0.0, 0, 0
     for group in micro_batches(rows, min(settings.micro_batch, settings.batch_size)):
-        batch = collate(group, device)
+        batch = collate(group, device, loop.share)
         with (
             compute_type(settings.precision, job.base.dtype, device),
             offloaded_activations(settings.offload, device),
@@ -180,7 +183,9 @@ def validate(loop: Loop, step: int) -> float:
     """
     job, settings = loop.job, loop.job.settings
     with compute_type(settings.precision, job.base.dtype, job.base.device):
-        loss = validation_loss(job.base.model, loop.data.validation, settings.micro_batch, job.base.device)
+        loss = validation_loss(
+            job.base.model, loop.data.validation, settings.micro_batch, job.base.device, loop.share
+        )
     if not math.isfinite(loss):
         raise not_finite("validation loss", loss, step, loop.schedule.get_last_lr()[0])
     return loss
