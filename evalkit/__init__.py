@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from evalkit.api import run as run
     from evalkit.api import run_planned as run_planned
     from evalkit.api import score as score
+    from evalkit.gates.assertions import assert_no_regression as assert_no_regression
+    from evalkit.gates.baseline import keep_baseline as keep_baseline
+    from evalkit.gates.baseline import read_baseline as read_baseline
+    from evalkit.gates.evaluate import gate as gate
     from evalkit.metrics import metric as metric
     from evalkit.models.examine import examine as examine
     from evalkit.records import Result as Result
@@ -26,16 +30,20 @@ if TYPE_CHECKING:
     from evalkit.reporting.text import results_table as results_table
     from evalkit.running.score_file import score_file as score_file
 
-__all__ = ["Result", "Run", "compare", "metric", "run", "score"]
+__all__ = ["Result", "Run", "assert_no_regression", "compare", "gate", "metric", "run", "score"]
 
 _WHERE = {
     "Result": "evalkit.records",
     "Run": "evalkit.api",
+    "assert_no_regression": "evalkit.gates.assertions",
     "compare": "evalkit.reporting.compare",
     "describe": "evalkit.running.describe",
     "examine": "evalkit.models.examine",
+    "gate": "evalkit.gates.evaluate",
+    "keep_baseline": "evalkit.gates.baseline",
     "metric": "evalkit.metrics",
     "plan": "evalkit.api",
+    "read_baseline": "evalkit.gates.baseline",
     "results_table": "evalkit.reporting.text",
     "rewrite_report": "evalkit.reporting.runs",
     "run": "evalkit.api",

@@ -8,22 +8,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.catalog import find
+from evalkit.errors import SpecError, UserError
+from evalkit.gates.assertions import assert_no_regression
+from evalkit.gates.evaluate import evaluate_run, gate
+from evalkit.gates.rules import left_out, unknown_metrics
+from evalkit.gates.verdicts import GateVerdict
 from evalkit.metrics import metric
 from evalkit.records import Result
 from evalkit.reporting.html import write_report
 from evalkit.running.describe import describe
 from evalkit.running.folder import RunFolder
-from evalkit.running.plan import Plan, plan_study
+from evalkit.running.plan import Plan, plan_study, task_metrics
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import run_plan
+from evalkit.running.score import MetricLike
 from evalkit.running.score_file import score_rows
+from evalkit.specs.load import load_gate
 
-__all__ = ["Run", "describe", "metric", "plan", "run", "run_planned", "score"]
+__all__ = [
+    "Run",
+    "assert_no_regression",
+    "describe",
+    "gate",
+    "metric",
+    "plan",
+    "run",
+    "run_planned",
+    "score",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +50,14 @@ class Run:
     Attributes:
         folder: Reads the run folder.
         failed: Candidates that could not be done → why.
+        gate: The verdict of the study's gate; None without a gate, or where it could not be asked.
+        gate_error: Why the gate could not be asked: one message a mistake.
     """
 
     folder: RunFolder
     failed: dict[str, str]
+    gate: GateVerdict | None = None
+    gate_error: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -55,8 +76,11 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 0, or 4 where some candidates could not be done."""
-        return 4 if self.failed else 0
+        """What the command ends with: 2 the gate is wrong, 1 it fails, 4 some candidates could not be done, 3 the gate
+        is inconclusive, else 0; the first of these that holds."""
+        gate = 0 if self.gate is None else self.gate.exit_code
+        holding = {2 if self.gate_error else 0, gate, 4 if self.failed else 0}
+        return next((code for code in (2, 1, 4, 3) if code in holding), 0)
 
     def samples(self, candidate: str, task: str) -> Iterator[dict[str, Any]]:
         """Yield a candidate's answers to a task, with their scores."""
@@ -74,7 +98,13 @@ def plan(study: str | Path, *, limit: int | None = None, only: Iterable[str] | N
     Raises:
         UserError: The study or something it names is wrong.
     """
-    return plan_study(Path(study), limit=limit, only=only)
+    planned = plan_study(Path(study), limit=limit, only=only)
+    if planned.study.gate is not None:  # a typo in a gate is told now, not after the hours it judges
+        measured = {task.name: [metric.name for metric in task_metrics(task)] for task in planned.tasks}
+        problems = unknown_metrics(load_gate(planned.study.gate), measured)
+        if problems:
+            raise SpecError(*(f"{planned.study.gate}: {problem}" for problem in problems))
+    return planned
 
 
 def run(
@@ -86,7 +116,7 @@ def run(
     progress: Progress | None = None,
     train_only: bool = False,
 ) -> Run:
-    """Train, answer, score, compare and report; the same as ``evalkit run``.
+    """Train, answer, score, compare, report and gate; the same as ``evalkit run``.
 
     What is finished already is not done again; a run that was killed goes on where it stopped.
 
@@ -115,17 +145,34 @@ def run_planned(
     folder, done = run_plan(
         planned, progress or Silent(), out=None if out is None else Path(out), train_only=train_only
     )
-    if not train_only:
-        write_report(folder, find("reports", planned.study.report, planned.roots))
-    return Run(folder, {member.planned.name: member.error for member in done if member.error is not None})
+    failed = {member.planned.name: member.error for member in done if member.error is not None}
+    if train_only:
+        return Run(folder, failed)
+    write_report(folder, find("reports", planned.study.report, planned.roots))
+    return _gated(Run(folder, failed), planned, progress or Silent())
 
 
-def score(rows: Iterable[dict[str, Any]], metrics: Iterable[str], **settings: Any) -> list[Result]:
+def _gated(finished: Run, planned: Plan, progress: Progress) -> Run:
+    """Ask the study's gate. A gate that cannot be asked does not take the run away."""
+    if planned.study.gate is None:
+        return finished
+    try:
+        policy = load_gate(planned.study.gate)
+        absent = left_out(policy, {member.name: member.kind for member in planned.candidates})
+        if planned.only is not None and absent:
+            progress.say(f"Gate {policy.gate} was not asked: --only leaves out {absent}.")
+            return finished
+        return replace(finished, gate=evaluate_run(finished.folder, policy, roots=planned.roots))
+    except UserError as error:
+        return replace(finished, gate_error=tuple(error.messages))
+
+
+def score(rows: Iterable[dict[str, Any]], metrics: Iterable[MetricLike], **settings: Any) -> list[Result]:
     """Score outputs made elsewhere; the same as ``evalkit score``.
 
     Args:
         rows: Objects with ``output`` and, as the metric needs them, ``target``, ``input``, ``id``.
-        metrics: Names such as ``exact_match`` or ``rougeL``.
+        metrics: Names such as ``rougeL``, ``{"metric": NAME, **settings}``, or functions of your own.
         **settings: Passed to ``score_rows``: ``confidence``, ``seed``.
 
     Returns:

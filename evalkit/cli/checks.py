@@ -9,7 +9,7 @@ from evalkit.catalog import KINDS, Entry, load_module
 from evalkit.cli.cases import CASES, run_cases
 from evalkit.data.cards import load_card
 from evalkit.errors import UserError
-from evalkit.specs.load import load_gate, load_judge, load_study, load_trainer
+from evalkit.specs.load import load_gate, load_judge, load_study, load_task, load_trainer
 from evalkit.specs.yaml import read
 
 __all__ = ["check_path"]
@@ -115,8 +115,10 @@ def _entry_check(kind: str, path: Path) -> Callable[[], object]:
 
 
 def _check_task(entry: Entry) -> None:
+    load_task(entry.card)  # tells everything at once, and with lines
     card = load_card(str(entry.path), seed=0)
-    card.read("test")
+    if isinstance(card.spec.data.test, str):  # rows elsewhere are not fetched for a check
+        card.read("test")
     if (entry.path / CASES).is_file():
         run_cases(card)
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import evalkit
+from evalkit.errors import SandboxError
+from evalkit.sandbox import check_sandbox
 
 __all__ = ["app"]
 
@@ -20,13 +22,21 @@ def doctor(
 ) -> None:
     """Check this machine and say what is missing. Exit code 1 if a self-test fails."""
     typer.echo("Running the self-tests …", err=True)
-    found = evalkit.examine()
+    found = {**evalkit.examine(), "sandbox": _sandbox()}
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         typer.echo("\n".join(_lines(found)), err=True)
     if not found["ok"]:
         raise typer.Exit(1)
+
+
+def _sandbox() -> dict[str, str | None]:
+    """Start one, as a task of kind code would; only such tasks need it, so its absence is no failure."""
+    try:
+        return {"bubblewrap": check_sandbox(), "reason": None}
+    except SandboxError as error:
+        return {"bubblewrap": None, "reason": " ".join(error.messages)}
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -37,7 +47,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"Dtype     auto is {device['dtype']}: {device['reason']}",
         f"Versions  Python {found['python']}, {packages}",
         f"Models    {', '.join(models['installed']) or 'none'} in {models['folder']}",
-        f"Sandbox   bubblewrap: {found['sandbox']['bubblewrap'] or 'not found'}",
+        f"Sandbox   {found['sandbox']['bubblewrap'] or found['sandbox']['reason']}",
     ]
     lines += [
         f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}" for check in found["checks"]

@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def plan(
-    study: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    study: Annotated[Path, typer.Argument(help="The study's YAML.")] = Path("study.yaml"),
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many samples a task.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only these candidates and their controls.")] = None,
@@ -26,14 +26,18 @@ def plan(
 ) -> None:
     """Show what a run would do: candidates, settings and their origin, tasks, tokens. Spends nothing."""
     described = evalkit.describe(evalkit.plan(study, limit=limit, only=names(only, more)))
-    typer.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(described)))
+    typer.echo(
+        json.dumps(described, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(described))
+    )
 
 
 def _lines(described: dict[str, Any]) -> list[str]:
     lines = [f"study {described['study']} (seed {described['seed']})", "", "tasks"]
     for task in described["tasks"]:
         metrics = ", ".join(f"{name}*" if name == task["primary"] else name for name in task["metrics"])
-        lines.append(f"  {task['name']}: {task['samples']} samples, {task['kind']}, {metrics} ({task['origin']})")
+        lines.append(
+            f"  {task['name']}: {task['samples']} samples, {task['kind']}, {metrics} ({task['origin']})"
+        )
     lines += ["", "candidates"]
     for candidate in described["candidates"]:
         lines += _candidate(candidate)
@@ -50,7 +54,9 @@ def _lines(described: dict[str, Any]) -> list[str]:
 def _candidate(candidate: dict[str, Any]) -> list[str]:
     against = f", compared with {candidate['control']}" if candidate["control"] else ""
     base = f"{candidate['model']} ({candidate['quantization']}, {candidate['dtype']}, {candidate['device']})"
-    lines = [f"  {candidate['name']} [{candidate['kind']}] on {base if candidate['model'] else 'a file'}{against}"]
+    lines = [
+        f"  {candidate['name']} [{candidate['kind']}] on {base if candidate['model'] else 'a file'}{against}"
+    ]
     if training := candidate.get("training"):
         lines.append(
             f"    {training['rows']} training rows, {training['validation_rows']} for validation, "

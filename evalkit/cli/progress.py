@@ -61,7 +61,9 @@ class Bar:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """The stage went on."""
         if self._task is not None:
-            self._bars.update(self._task, advance=steps, **({"note": note} if note else {}))
+            self._bars.update(self._task, advance=steps)
+            if note:
+                self._bars.update(self._task, note=note)
 
     def done(self, note: str = "") -> None:
         """The stage ended: its line stays."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import evalkit
+from evalkit.cli import lazy
 from evalkit.cli.progress import shown
 from evalkit.errors import UserError
 
@@ -32,7 +33,7 @@ def names(only: list[str] | None, more: list[str] | None) -> list[str] | None:
 
 @app.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    study: Annotated[Path, typer.Argument(help="The study's YAML.")] = Path("study.yaml"),
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that takes the place of runs/.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many samples a task.")] = None,
@@ -41,7 +42,7 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
-    """Train, answer, score, compare and report; resumes by itself. Prints the run folder last."""
+    """Train, answer, score, compare, report and gate; resumes by itself. Prints the run folder last."""
     planned = evalkit.plan(study, limit=limit, only=names(only, more))
     with shown() as progress:
         finished = evalkit.run_planned(planned, out=out, progress=progress)
@@ -50,6 +51,10 @@ def run(
     for name, reason in finished.failed.items():
         typer.echo(f"{name} could not be done: {reason}", err=True)
     typer.echo(f"Report: {finished.report}", err=True)
+    if finished.gate is not None:
+        lazy.say_verdict(finished.gate)
+    for message in finished.gate_error:
+        typer.echo(message, err=True)
     typer.echo(json.dumps(results, indent=2, ensure_ascii=False) if as_json else str(finished.path))
     if finished.exit_code:
         raise typer.Exit(finished.exit_code)

@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command()
 def train(
-    study: Annotated[Path, typer.Argument(help="The study's YAML.")],
+    study: Annotated[Path, typer.Argument(help="The study's YAML.")] = Path("study.yaml"),
     more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder that takes the place of runs/.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only these candidates.")] = None,

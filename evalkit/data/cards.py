@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.catalog import Entry, find
-from evalkit.data.rows import Row, bad_rows, read_rows
+from evalkit.data.rows import Row, bad_rows, packaged, read_rows
 from evalkit.data.templates import Template, is_template
 from evalkit.errors import CatalogError, SpecError, nearest
 from evalkit.records import Message, Prompt, Sample
 from evalkit.specs.load import load_task
-from evalkit.specs.task import HubData, LmEvalData, MetricUse, TaskSpec
+from evalkit.specs.task import HubData, LmEvalData, MetricUse, PackageData, TaskSpec
 
 __all__ = ["Split", "TaskCard", "answer_text", "load_card"]
 
 Split = Literal["train", "validation", "test", "fewshot"]
+
+CODE_FIELDS = ("prompt", "test", "entry_point")
+"""What a row of kind code has, as HumanEval's rows do; ``target:`` names the field with a solution."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class TaskCard:
 
         Raises:
             SpecError: The card names no such split, or one in a form that is not read.
+            DataError: The package that carries it is not installed.
         """
         named = getattr(self.spec.data, split)
         if named is None:
@@ -100,6 +104,8 @@ class TaskCard:
                 f"{self.entry.card}: data: {split}: expected a file or {{hf: NAME}}; "
                 f"got a task of lm-evaluation-harness ({named.lm_eval})."
             )
+        if isinstance(named, PackageData):
+            return packaged(named)
         return named if isinstance(named, HubData) else self.entry.path / named
 
     def sample(self, row: Row) -> Sample:
@@ -118,6 +124,8 @@ class TaskCard:
     def _sample(self, row: Row, problems: list[str]) -> Sample:
         choices = self._choices(row, problems)
         target = self._target(row, problems) if self.spec.target is not None else None
+        if self.spec.kind == "code":
+            target = _as_code(target, row, problems)
         if choices is not None and target is not None:
             target = _as_choice(target, choices, row, problems)
         return Sample(
@@ -180,6 +188,8 @@ def answer_text(target: Any) -> str:
     ('Paris', '4', '{"a": true}')
     """
     first = target[0] if isinstance(target, list | tuple) and target else target
+    if isinstance(first, dict) and {*CODE_FIELDS, "solution"} <= set(first):  # kind: code
+        first = first["solution"]
     return first if isinstance(first, str) else json.dumps(first, ensure_ascii=False)
 
 
@@ -224,6 +234,12 @@ def _as_choice(target: Any, choices: tuple[str, ...], row: Row, problems: list[s
         f"{row.place}: the target {target!r} is none of its {len(choices)} choices, nor an index of one."
     )
     return target
+
+
+def _as_code(solution: Any, row: Row, problems: list[str]) -> dict[str, Any]:
+    """What the metrics of code read; with the solution where the card's ``target:`` names one."""
+    target = {name: _field(row, name, "kind: code", problems) for name in CODE_FIELDS}
+    return target if solution is None else {**target, "solution": solution}
 
 
 def _row_messages(row: Row, name: str, problems: list[str]) -> list[Message]:

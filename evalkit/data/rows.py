@@ -8,19 +8,21 @@ file are reported together, each with file and line.
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from evalkit.data.arrow import hub_rows, parquet_rows
 from evalkit.errors import DataError, nearest
-from evalkit.specs.task import HubData
+from evalkit.specs.task import HubData, PackageData
 
-__all__ = ["SUFFIXES", "Row", "bad_rows", "read_rows"]
+__all__ = ["SUFFIXES", "Row", "bad_rows", "packaged", "read_rows"]
 
 _SHOWN = 20
 
@@ -51,7 +53,7 @@ def read_rows(source: Path | HubData) -> list[Row]:
     """Read every row of a file (by its suffix) or of a split on the Hub.
 
     Args:
-        source: A ``.jsonl``, ``.json`` (a list of objects), ``.csv`` (UTF-8, first line holds the names, all
+        source: A ``.jsonl`` (or ``.jsonl.gz``), ``.json`` (a list of objects), ``.csv`` (UTF-8, first line holds the names, all
             values are text) or ``.parquet`` file, or ``HubData``.
 
     Returns:
@@ -68,8 +70,8 @@ def read_rows(source: Path | HubData) -> list[Row]:
         name, pairs = str(source), _reader(source)(source, problems)
     try:
         rows = [Row(data, name, line, number) for number, (line, data) in enumerate(pairs, start=1)]
-    except OSError as error:
-        raise DataError(f"{name} cannot be read: {error.strerror or error}.") from error
+    except (OSError, EOFError) as error:  # EOFError: a compressed file that was cut off
+        raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if problems:
         raise bad_rows(problems)
     if not rows:
@@ -89,6 +91,24 @@ def bad_rows(problems: list[str]) -> DataError:
     )
 
 
+def packaged(source: PackageData) -> Path:
+    """Return the path of a file that an installed package carries.
+
+    Raises:
+        DataError: The package is not installed, or has no such file; says what to type.
+    """
+    try:
+        path = Path(str(distribution(source.package).locate_file(source.file)))
+    except PackageNotFoundError:
+        raise DataError(
+            f"The rows are in the package {source.package!r}, which is not installed. "
+            f"Type: pip install {source.package}"
+        ) from None
+    if not path.is_file():
+        raise DataError(f"The installed package {source.package!r} has no file {source.file}.")
+    return path
+
+
 Pairs = Iterator[tuple[int, dict[str, Any]]]
 Reader = Callable[[Path, list[str]], Pairs]
 
@@ -99,14 +119,16 @@ def _reader(path: Path) -> Reader:
     if not path.is_file():
         siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"No file {path}.{nearest(path.name, siblings)}")
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    if suffix.lower() not in SUFFIXES or (suffix != path.suffix and suffix.lower() != ".jsonl"):
         got = path.suffix or "no suffix"
         raise DataError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; got {got}.")
-    return SUFFIXES[path.suffix.lower()]
+    return SUFFIXES[suffix.lower()]
 
 
 def _jsonl(path: Path, problems: list[str]) -> Pairs:
-    with path.open("rb") as file:  # bytes split at \n alone: U+2028 and U+0085 may stand inside a JSON string
+    opened = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    with opened as file:  # bytes split at \n alone: U+2028 and U+0085 may stand inside a JSON string
         for line, raw in enumerate(file, start=1):
             where = f"{path}:{line}"
             try:

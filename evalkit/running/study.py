@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +19,7 @@ from evalkit.models.hashing import adapter_sha256
 from evalkit.models.loading import Base, load_base
 from evalkit.models.local import LocalModel
 from evalkit.models.replay import ReplayModel
-from evalkit.records import Comparison, Output, Request, Result, TrainingSummary, Unscored
+from evalkit.records import Comparison, Output, Request, Result, Sample, TrainingSummary, Unscored
 from evalkit.running.answer import answer
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
@@ -26,6 +27,7 @@ from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task
 from evalkit.running.progress import Progress
 from evalkit.running.score import Scored, compare_scored, correct, score_task
 from evalkit.running.train import train_candidate
+from evalkit.signature import digest
 from evalkit.specs.study import AdapterCandidate, PromptCandidate, ReplayCandidate
 
 __all__ = ["Done", "run_stages"]
@@ -183,6 +185,7 @@ def _score(
             "output_tokens": output.output_tokens,
             "seconds": round(output.seconds, 6),
             "prompt_ids_sha256": output.prompt_ids_sha256,
+            "sample_sha256": _content(sample),
         }
         if read[i].text != output.text:
             row["extracted"] = read[i].text
@@ -194,7 +197,21 @@ def _score(
             row["choices"] = [asdict(choice) for choice in output.choices]
         rows.append(row)
     folder.write_samples(member.planned.name, task.name, rows)
+    corpus = {
+        name: scored.measured[name] for name, metric in scored.metrics.items() if not metric.additive_mean
+    }
+    folder.write_statistics(
+        member.planned.name,
+        task.name,
+        {name: measured.statistics for name, measured in corpus.items()},
+        {name: measured.labels for name, measured in corpus.items()},
+    )
     return scored
+
+
+def _content(sample: Sample) -> str:
+    """Hash of what a sample asks and accepts, before a candidate adds anything: gates match runs by it."""
+    return digest({"input": sample.input, "target": sample.target, "choices": list(sample.choices or ())})
 
 
 def _plain(score: float | Unscored) -> float | dict[str, str]:
@@ -266,6 +283,7 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
                     "kind": task.spec.kind,
                     "primary": primary_metric(task),
                     "n": len(task.samples),
+                    "metrics": _described(task),
                 }
                 for task in plan.tasks
             ],
@@ -274,6 +292,18 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
             "costs": {"seconds": {member.planned.name: member.seconds for member in everything}},
         }
     )
+
+
+def _described(task: Task) -> dict[str, dict[str, Any]]:
+    """Metric, as in results → its settings and whether its value is the mean of the samples' scores."""
+    return {
+        metric.name: {
+            "settings": {"metric": use.metric, **use.settings},
+            "mean": metric.additive_mean,
+            "bounds": [end if math.isfinite(end) else None for end in metric.bounds],
+        }
+        for use, metric in zip(task.spec.metrics, task_metrics(task), strict=True)
+    }
 
 
 def _all_tried(everything: list[Done]) -> bool:

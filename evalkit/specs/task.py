@@ -8,7 +8,7 @@ from pydantic import Field
 
 from evalkit.specs.model import Name, Spec
 
-__all__ = ["GenerationSpec", "HubData", "LmEvalData", "MetricUse", "TaskData", "TaskSpec"]
+__all__ = ["GenerationSpec", "HubData", "LmEvalData", "MetricUse", "PackageData", "TaskData", "TaskSpec"]
 
 
 class HubData(Spec):
@@ -26,7 +26,14 @@ class LmEvalData(Spec):
     lm_eval: str
 
 
-Source = str | HubData | LmEvalData
+class PackageData(Spec):
+    """Rows from a file that a Python package carries."""
+
+    package: str
+    file: str
+
+
+Source = str | HubData | PackageData | LmEvalData
 
 
 class TaskData(Spec):

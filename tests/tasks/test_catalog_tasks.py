@@ -39,7 +39,8 @@ def test_a_task_has_cases_that_hold_and_says_where_it_comes_from(name: str) -> N
 def test_a_task_of_our_own_loads_offline(name: str) -> None:
     task = load_task(name, seed=17)
     questions = [json.dumps(sample.input) for sample in task.samples]
-    assert 40 <= len(questions) == len(set(questions)) <= 60
+    fewest = 12 if name == "mini-code" else 40  # a problem of code is a minute of reading
+    assert fewest <= len(questions) == len(set(questions)) <= 60
     for chat in (True, False):
         assert build_request(task, task.samples[0], chat=chat, seed=17).prompt
 
