@@ -20,7 +20,7 @@ from evalkit.metrics.refusal_signals import SIGNALS, signals
 __all__ = ["fit", "main"]
 
 CLASSES = ("full", "none", "partial")
-COMPOSED, SEED, HAND, STRENGTH = 1800, 7, 3.0, 1.0
+COMPOSED, SEED, HAND, STRENGTH = 4000, 7, 3.0, 1.0
 MODEL = Path(evalkit.metrics.__file__).with_name("refusal_model.json")
 
 

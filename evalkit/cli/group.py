@@ -22,7 +22,7 @@ COMMANDS: dict[str, str] = {
     "train": "Train the candidates of a study, nothing else.",
     "score": "Score outputs that were made elsewhere.",
     "compare": "Compare the candidates of finished runs.",
-    "gate": "Hold a finished run to a policy: pass, fail or inconclusive by exit code.",
+    "gate": "Hold a finished run to a policy; the verdict is the exit code.",
     "baseline": "Keep a run as a named baseline, or show one.",
     "report": "Write the report of finished runs again.",
     "list": "List tasks, judges, trainers, reports, metrics or models.",

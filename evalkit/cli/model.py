@@ -22,12 +22,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
 @app.command("pull")
-def pull_model(name: Name) -> None:
-    """Bring a model to this machine. Prints its folder."""
-    shown = _Progress()
-    resolved = pull(name, shown)
-    shown.close()
-    typer.echo(str(resolved.path))
+def pull_model(
+    names: Annotated[list[str], typer.Argument(help="Registry names, or owner/name[@revision] on the Hub.")],
+) -> None:
+    """Bring models to this machine. Prints the folder of each."""
+    for name in names:
+        shown = _Progress()
+        resolved = pull(name, shown)
+        shown.close()
+        typer.echo(str(resolved.path))
 
 
 @app.command("path")

@@ -53,8 +53,8 @@ def read_rows(source: Path | HubData) -> list[Row]:
     """Read every row of a file (by its suffix) or of a split on the Hub.
 
     Args:
-        source: A ``.jsonl`` (or ``.jsonl.gz``), ``.json`` (a list of objects), ``.csv`` (UTF-8, first line holds the names, all
-            values are text) or ``.parquet`` file, or ``HubData``.
+        source: A ``.jsonl`` (or ``.jsonl.gz``), ``.json`` (a list of objects), ``.csv`` (UTF-8,
+            first line holds the names, all values are text) or ``.parquet`` file, or ``HubData``.
 
     Returns:
         At least one row, in the order of the source.
@@ -127,8 +127,10 @@ def _reader(path: Path) -> Reader:
 
 
 def _jsonl(path: Path, problems: list[str]) -> Pairs:
-    opened = gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
-    with opened as file:  # bytes split at \n alone: U+2028 and U+0085 may stand inside a JSON string
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(
+        path, "rb"
+    ) as file:  # bytes split at \n alone: U+2028 and U+0085 may stand inside a JSON string
         for line, raw in enumerate(file, start=1):
             where = f"{path}:{line}"
             try:

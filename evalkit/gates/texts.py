@@ -116,13 +116,18 @@ def _details(rule: RuleVerdict) -> list[str]:
 
 def _escape(text: str) -> str:
     """Text that Markdown shows as it is, in a table's cell too."""
-    plain = html.escape(" ".join(text.split()), quote=False)
+    plain = html.escape(_shown(text), quote=False)
     return "".join(f"\\{char}" if char in "\\`*_[]|~#@" else char for char in plain)
 
 
 def _code(text: str) -> str:
     """Text for a code span in a table's cell: backticks would end the span, and bars the cell."""
-    return " ".join(str(text).split()).replace("`", "'").replace("|", "\\|")
+    return _shown(text).replace("`", "'").replace("|", "\\|")
+
+
+def _shown(text: str) -> str:
+    """One line, without control characters."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(str(text).split()))
 
 
 def _command(text: str) -> str:

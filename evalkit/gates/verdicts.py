@@ -215,7 +215,7 @@ def samples_needed(evidence: Evidence, bound: float, confidence: float) -> int |
 
     >>> e = Evidence(0.02, -0.03, 0.07, 200, lambda confidence: (-0.03, 0.07))
     >>> samples_needed(e, bound=0.0, confidence=0.95)
-    2554
+    2555
     """
     from scipy.special import ndtri
 

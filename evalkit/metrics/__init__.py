@@ -51,6 +51,7 @@ METRICS: dict[str, str] = {
     "rougeLsum": "rouge:RougeLsum",
     "ter": "translation:Ter",
     "token_f1": "squad:TokenF1",
+    "toxicity": "toxicity:Toxicity",
     "wer": "edits:Wer",
 }
 """Name → ``module:Class`` below this package, imported when it is asked for."""

@@ -29,7 +29,7 @@ MOST = 1 << 30
 CHECKER_CPU_SECONDS = 30
 
 
-class Gone(BaseException):
+class _Gone(BaseException):
     """The program can answer no more; no test may catch this by accident."""
 
 
@@ -103,7 +103,7 @@ def _load(programs: list[str], entry_point: str) -> tuple[object, str]:
         sys.modules["program"] = module
         try:
             exec(code, module.__dict__)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # the program may raise what it likes
             return None, f"{type(error).__name__} while it was loaded: {_said(error)}"
         function = module.__dict__.get(entry_point)
         return (function, "") if callable(function) else (None, f"it defines no function {entry_point!r}")
@@ -122,7 +122,7 @@ def _serve(programs: list[str], entry_point: str, function: object, problem: str
         try:
             answer: tuple[object, ...] = ("value", function(*arguments, **named), _changed(arguments, data))
             reply = encode(answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # goes on to the test, as its nearest kind
             kinds = [kind.__name__ for kind in type(error).__mro__]
             reply = encode(("error", kinds, _said(error)))
         write_frame(_REPLIES, reply)
@@ -138,7 +138,7 @@ def _changed(arguments: list[object], data: bytes) -> object:
 def _said(error: BaseException) -> str:
     try:
         return str(error)[:500]
-    except Exception:
+    except Exception:  # noqa: BLE001  # its __str__ is the program's own
         return ""
 
 
@@ -164,7 +164,7 @@ class _Program:
 
     def __call__(self, *arguments: object, **named: object) -> object:
         if self.gone:
-            raise Gone
+            raise _Gone
         try:
             data = encode((list(arguments), named), strict=True)
         except TypeError as error:
@@ -208,11 +208,11 @@ class _Program:
 
     def _end(self, why: str) -> object:
         self.gone = self.gone or why
-        try:
+        try:  # noqa: SIM105  # contextlib is slow to import
             os.kill(self.pid, 9)
-        except OSError:
+        except OSError:  # it has ended already
             pass
-        raise Gone
+        raise _Gone
 
     def _how_it_ended(self) -> str:
         limit = min(self.deadline, time.monotonic() + 1)
@@ -240,9 +240,9 @@ def _check(program: _Program, test: str, helpers: list[str], entry_point: str) -
         reason = program.load()
         if not reason:
             _run_test(program, compiled, helpers, entry_point, held)
-    except Gone:
+    except _Gone:
         reason = program.gone
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # a test fails by raising
         if program.called == 0 and isinstance(error, ImportError | NameError):
             return "unscored", 0, f"the test does not run here: {type(error).__name__}: {error}"
         reason = f"{type(error).__name__}: {_said(error)}"
@@ -281,7 +281,7 @@ def _copy_back(arguments: tuple[object, ...], after: object) -> None:
         return
     for ours, theirs in zip(arguments, after, strict=True):
         if isinstance(ours, list | bytearray) and isinstance(theirs, list | bytearray):
-            ours[:] = theirs  # type: ignore[assignment]
+            ours[:] = theirs
         elif isinstance(ours, dict | set) and isinstance(theirs, type(ours)):
             ours.clear()
             ours.update(theirs)

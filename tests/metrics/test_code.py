@@ -29,7 +29,8 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=f"programs cannot be confi
 TARGET = {
     "prompt": 'def twice(x):\n    """Return x doubled."""\n',
     "entry_point": "twice",
-    "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n    assert candidate(5) == 10\n",
+    "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n"
+    "    assert candidate(5) == 10\n",
 }
 RIGHT, WRONG, HALF = "    return x + x\n", "    return None\n", "    return 4\n"
 
@@ -111,7 +112,7 @@ def test_an_answer_that_is_missing_is_unscored() -> None:
 
 def test_settings() -> None:
     with pytest.raises(
-        MetricError, match="sample '0' has 2 answers and needs at least 3. Set generation.samples: 3"
+        MetricError, match=r"sample '0' has 2 answers and needs at least 3. Set generation.samples: 3"
     ):
         get_metric("pass@3").measure([Sample("0", "", TARGET)], [Output("0", [RIGHT, RIGHT])])
     with pytest.raises(MetricError, match="'sandbox' must be one of bubblewrap, none"):

@@ -1,5 +1,7 @@
 """Programs that try to pass without being right, to get out, or to keep the next one waiting. None may."""
 
+# ruff: noqa: E501  # a line of a program is a line
+
 from __future__ import annotations
 
 import os

@@ -11,11 +11,11 @@ import pytest
 
 from evalkit.catalog import builtin_root, entries
 from evalkit.cli.cases import run_cases
-from evalkit.data.cards import load_card
+from evalkit.data.cards import TaskCard, load_card
 from evalkit.data.prompts import build_request
 from evalkit.data.rows import Row
-from evalkit.data.tasks import load_task
-from evalkit.specs.task import HubData
+from evalkit.data.tasks import load_task, training_conversations
+from evalkit.specs.task import HubData, TaskData
 
 TASKS = sorted(entry.name for entry in entries("tasks").values() if entry.origin == "builtin")
 OWN = [name for name in TASKS if name.startswith("mini-")]
@@ -89,3 +89,20 @@ def test_prompts_fit_the_real_rows() -> None:
 
 def test_the_built_in_folder_is_the_one_that_is_tested() -> None:
     assert all((builtin_root() / "tasks" / name / "task.yaml").is_file() for name in TASKS)
+
+
+def test_humaneval_comes_from_its_package() -> None:
+    task = load_task("humaneval", seed=17)
+    assert len(task.samples) == 164
+    assert set(task.samples[0].target) == {"prompt", "test", "entry_point", "solution"}
+    request = build_request(task, task.samples[0], chat=True, seed=17)
+    assert request.kind == "generate"
+    assert "candidate" not in json.dumps(request.prompt)  # the tests are not shown
+
+
+def test_a_task_of_code_trains_on_its_solutions() -> None:
+    card = load_card("mini-code", seed=17)
+    data = TaskData(train="test.jsonl", test="test.jsonl")
+    spec = card.spec.model_copy(update={"data": data})
+    first = training_conversations(TaskCard(card.entry, spec, 17), chat=True)[0]
+    assert first.messages[-1]["content"] == "    return a + b\n"

@@ -1,0 +1,181 @@
+"""How often intervals cover and gates err: seeded simulations of evalkit's own methods, as a Markdown table.
+
+    python benchmarks/statistics.py [--runs 5000]
+
+Where there is a closed form, it is summed exactly instead of simulated (coverage of an interval of a share: every
+count of right answers, weighted by its binomial probability).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+# Run as a script, its own folder comes first: there this file would hide the standard library's ``statistics``.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np  # noqa: E402
+from scipy.stats import binom  # noqa: E402
+
+from evalkit.gates.evidence import Evidence  # noqa: E402
+from evalkit.gates.verdicts import judge_rule, judge_whole  # noqa: E402
+from evalkit.stats import bootstrap_interval, paired_proportions_interval, wilson_interval  # noqa: E402
+
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+SIZES = (20, 50, 200, 1000)
+LEAST = {20: 0.89, 50: 0.91, 200: 0.93, 1000: 0.93}
+CONFIDENCE = 0.95
+ALPHA = (1 - CONFIDENCE) / 2
+
+Row = tuple[str, str, str, bool]
+
+
+@cache
+def difference(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    return paired_proportions_interval(gained, lost, n, confidence)
+
+
+def evidence(gained: int, lost: int, n: int) -> Evidence:
+    return Evidence(
+        (gained - lost) / n, *difference(gained, lost, n), n, lambda c: difference(gained, lost, n, c)
+    )
+
+
+def coverage_of_shares() -> Iterator[Row]:
+    for n in SIZES:
+        counts = np.arange(n + 1)
+        ends = np.array([wilson_interval(float(k), n, CONFIDENCE) for k in counts])
+        covered = [
+            float(binom.pmf(counts, n, p)[(ends[:, 0] <= p) & (p <= ends[:, 1])].sum()) for p in SHARES
+        ]
+        yield from coverage_rows(f"share, n = {n} (exact)", covered, LEAST[n])
+
+
+def coverage_of_differences(runs: int) -> Iterator[Row]:
+    rng = np.random.default_rng(1)
+    for n in SIZES:
+        covered = []
+        for gain, loss in ((0.01, 0.01), (0.05, 0.02), (0.1, 0.1), (0.2, 0.05), (0.3, 0.2)):
+            draws = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=runs)
+            ends = np.array([difference(int(g), int(k), n) for g, k, _ in draws])
+            covered.append(float(((ends[:, 0] <= gain - loss) & (gain - loss <= ends[:, 1])).mean()))
+        yield from coverage_rows(f"paired difference, n = {n}", covered, LEAST[n])
+
+
+def coverage_of_clusters(runs: int) -> Iterator[Row]:
+    """Right/wrong in clusters of five that share their chance of being right (intra-cluster correlation 0.2)."""
+    rng = np.random.default_rng(2)
+    for n in (50, 200, 1000):
+        covered = []
+        for p in (0.1, 0.3, 0.5, 0.8, 0.95):
+            a = p * 4.0
+            inside = 0
+            for run in range(runs):
+                chance = np.repeat(rng.beta(a, 4.0 - a, n // 5), 5)
+                right = (rng.random(n) < chance).astype(np.float64)
+                found = bootstrap_interval(
+                    np.stack([right, np.ones(n)], axis=1),
+                    lambda totals: totals[..., 0] / totals[..., 1],
+                    shares=True,
+                    clusters=[str(i // 5) for i in range(n)],
+                    resamples=1000,
+                    seed=run,
+                )
+                inside += found.low is not None and found.high is not None and found.low <= p <= found.high
+            covered.append(inside / runs)
+        yield from coverage_rows(f"share in clusters of 5, n = {n}", covered, LEAST[n])
+
+
+def coverage_rows(what: str, covered: list[float], least: float) -> Iterator[Row]:
+    mean = float(np.mean(covered))
+    yield f"coverage, {what}: mean over p", "94–96 %", f"{mean:.1%}", 0.94 <= mean <= 0.96
+    yield f"coverage, {what}: least", f"≥ {least:.0%}", f"{min(covered):.1%}", min(covered) >= least
+
+
+def wrong_at_the_bound(runs: int) -> Iterator[Row]:
+    allowed = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
+    rng = np.random.default_rng(3)
+    for n in (100, 300, 1000):
+        for kind, gain, loss, bound in (
+            ("no_worse_than", 0.05, 0.10, -0.05),
+            ("better_than", 0.12, 0.07, 0.05),
+        ):
+            draws = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=runs)
+            words = [judge_rule(kind, *difference(int(g), int(k), n), bound) for g, k, _ in draws]  # type: ignore[arg-type]
+            yield from wrong_rows(f"{kind} at its bound, n = {n}", words, allowed)
+        counts = rng.binomial(n, 0.8, size=runs)
+        for kind in ("at_least", "at_most"):
+            words = [judge_rule(kind, *wilson_interval(float(k), n, CONFIDENCE), 0.8) for k in counts]  # type: ignore[arg-type]
+            yield from wrong_rows(f"{kind} at its bound, n = {n}", words, allowed)
+
+
+def wrong_rows(what: str, words: list[str], allowed: float) -> Iterator[Row]:
+    for word in ("pass", "fail"):
+        rate = words.count(word) / len(words)
+        yield f"{what}: wrongly {word}", f"≤ {allowed:.2%}", f"{rate:.2%}", rate <= allowed
+
+
+def whole_policies(runs: int) -> Iterator[Row]:
+    allowed = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
+    rng = np.random.default_rng(4)
+    for rules in (3, 10):
+        fails = 0
+        for _ in range(runs):
+            draws = rng.multinomial(300, [0.05, 0.10, 0.85], size=rules)
+            checks = [("no_worse_than", evidence(int(g), int(k), 300), -0.05) for g, k, _ in draws]
+            fails += judge_whole(checks, CONFIDENCE)[0] == "fail"  # type: ignore[arg-type]
+        rate = fails / runs
+        yield (
+            f"{rules} rules, all at their bound: the whole wrongly fails",
+            f"≤ {allowed:.2%}",
+            f"{rate:.2%}",
+            rate <= allowed,
+        )
+    for n in (50, 200, 1000):
+        draws = rng.multinomial(n, [0.05, 0.05, 0.9], size=runs)
+        rate = float(np.mean([difference(int(g), int(k), n)[1] < -0.02 for g, k, _ in draws]))
+        yield f"no_worse_than A/A, margin 0.02, n = {n}: fails", "≤ 0.5 %", f"{rate:.2%}", rate <= 0.005
+
+
+def power() -> Iterator[Row]:
+    """at_least against the uniformly most powerful (randomised) exact test of the same level."""
+    for n, bound, truth in ((50, 0.7, 0.9), (200, 0.7, 0.8), (1000, 0.8, 0.84)):
+        counts = np.arange(n + 1)
+        passes = np.array([wilson_interval(float(k), n, CONFIDENCE)[0] >= bound for k in counts])
+        size = float(binom.pmf(counts, n, bound)[passes].sum())
+        ours = float(binom.pmf(counts, n, truth)[passes].sum())
+        best = most_powerful(n, bound, truth, ALPHA)
+        what = f"power of at_least {bound} at {truth}, n = {n} (exact; its own size {size:.2%})"
+        yield what, "≥ 0.9× of the optimum", f"{ours / best:.2f}×", ours / best >= 0.9
+
+
+def most_powerful(n: int, bound: float, truth: float, alpha: float) -> float:
+    least = int(binom.isf(alpha, n, bound)) + 1  # P(K ≥ least) ≤ alpha, and one count less is too many
+    rest = (alpha - binom.sf(least - 1, n, bound)) / binom.pmf(least - 1, n, bound)
+    return float(binom.sf(least - 1, n, truth) + rest * binom.pmf(least - 1, n, truth))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5000, help="simulations a cell")
+    runs = parser.parse_args().runs
+    parts: list[Callable[[], Iterator[Row]]] = [
+        coverage_of_shares,
+        lambda: coverage_of_differences(runs),
+        lambda: coverage_of_clusters(max(100, runs // 10)),
+        lambda: wrong_at_the_bound(runs),
+        lambda: whole_policies(runs),
+        power,
+    ]
+    print("| what | target | measured | |\n|---|---|---|---|")
+    for part in parts:
+        for what, target, measured, held in part():
+            print(f"| {what} | {target} | {measured} | {'✓' if held else '✗ missed'} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
