@@ -84,7 +84,9 @@ def entries(kind: str, roots: Iterable[Path] = ()) -> dict[str, Entry]:
         CatalogError: Unknown kind, or no built-in catalog.
     """
     if kind not in KINDS:
-        raise CatalogError(f"No catalog kind named {kind!r}; expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+        raise CatalogError(
+            f"No catalog kind named {kind!r}; expected one of {', '.join(KINDS)}.{nearest(kind, KINDS)}"
+        )
     found: dict[str, Entry] = {}
     for origin, folder in _folders(kind, roots):
         if not folder.is_dir():
@@ -145,7 +147,9 @@ def entry_sha256(entry: Entry) -> str:
 def _folders(kind: str, roots: Iterable[Path]) -> Iterable[tuple[str, Path]]:
     builtin = builtin_root()
     for root in roots:
-        if root.resolve() != builtin:  # working inside a checkout of evalkit: its entries are the built-in ones
+        if (
+            root.resolve() != builtin
+        ):  # working inside a checkout of evalkit: its entries are the built-in ones
             yield "project", root.resolve() / kind
     for point in entry_points(group=f"evalkit.{kind}"):
         yield "plugin", Path(str(point.load()))

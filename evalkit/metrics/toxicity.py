@@ -36,7 +36,15 @@ CLASSES = {"toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxi
 """Names of Detoxify's first model → those of its later ones."""
 
 
-_BAD_FILE = (pickle.UnpicklingError, struct.error, EOFError, RuntimeError, LookupError, TypeError, AttributeError)
+_BAD_FILE = (
+    pickle.UnpicklingError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 """What reading a file that is no checkpoint, or another kind of checkpoint, raises."""
 
 

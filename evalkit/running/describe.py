@@ -73,13 +73,16 @@ def _candidate(planned: Planned, plan: Plan, tokenizers: dict[str, Any]) -> dict
         return described
     tokenizer = tokenizers.get(planned.base.model)
     if tokenizer is None:
-        tokenizer = load_tokenizer(resolve(planned.base.model, plan.path.parent), planned.base.trust_remote_code)
+        tokenizer = load_tokenizer(
+            resolve(planned.base.model, plan.path.parent), planned.base.trust_remote_code
+        )
         tokenizers[planned.base.model] = tokenizer
     described["prompt_tokens"] = {task.name: _tokens(planned, plan, task, tokenizer) for task in plan.tasks}
     if planned.settings is not None:
         values = planned.settings.model_dump(mode="json")
         described["settings"] = {
-            name: {"value": value, "origin": planned.origins.get(name, "default")} for name, value in values.items()
+            name: {"value": value, "origin": planned.origins.get(name, "default")}
+            for name, value in values.items()
         }
         described["training"] = _training(planned, plan, tokenizer)
     return described

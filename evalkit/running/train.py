@@ -137,7 +137,9 @@ def _bring(name: str, stored: Path, folder: RunFolder) -> Trained:
         partial = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for file in (stored / "adapter").iterdir():  # copytree would hide a full disk behind an error of its own
+        for file in (
+            stored / "adapter"
+        ).iterdir():  # copytree would hide a full disk behind an error of its own
             shutil.copyfile(file, partial / file.name)
         partial.replace(target)
     log = folder.training_file(name)

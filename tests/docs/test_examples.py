@@ -26,7 +26,9 @@ def blocks(language: str) -> list[tuple[str, str]]:
     """(page:number, text) of every fenced block of a language."""
     found = []
     for page in PAGES:
-        for number, text in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)):
+        for number, text in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+        ):
             found.append((f"{page.relative_to(ROOT)}:{number + 1}", text))
     return found
 

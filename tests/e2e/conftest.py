@@ -80,7 +80,9 @@ def project(tmp_path: Path, tiny: Path) -> Callable[..., Path]:
             folder = tmp_path / "tasks" / name
             write_jsonl(folder / "test.jsonl", [row for row in rows if row["id"][-1] in "45"])
             (folder / "task.yaml").write_text(card, "utf-8")
-            (folder / "prompt.j2").write_text("{% block user %}What colour is {{ thing }}?{% endblock %}", "utf-8")
+            (folder / "prompt.j2").write_text(
+                "{% block user %}What colour is {{ thing }}?{% endblock %}", "utf-8"
+            )
         write_jsonl(tmp_path / "tasks/colours/train.jsonl", [row for row in rows if row["id"][-1] in "0123"])
         answered = [
             {"task": task, "id": row["id"], "output": row["colour"]}

@@ -62,7 +62,10 @@ def test_rows_without_an_assistant_turn_and_with_roles_out_of_order(project: Pro
 
 
 def test_overlong_rows_are_dropped_counted_and_named(project: Project) -> None:
-    study = project(("{task: colours}, validation: 0.2", "rows.jsonl, validation: null"), ("rank: 4,", "rank: 4, max_length: 64,"))
+    study = project(
+        ("{task: colours}, validation: 0.2", "rows.jsonl, validation: null"),
+        ("rank: 4,", "rank: 4, max_length: 64,"),
+    )
     rows = [{"prompt": f"{i}?", "completion": "yes"} for i in range(5)]
     rows.insert(2, {"prompt": "long " * 200, "completion": "no"})
     (study.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -98,7 +101,9 @@ def test_unknown_model_names_the_nearest(project: Project) -> None:
         evalkit.run(project(("./tiny", "smolm2-135m-instruct-q4_1")))
 
 
-def test_a_model_that_is_not_here_says_what_to_type(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_is_not_here_says_what_to_type(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("EVALKIT_MODELS_DIR", str(tmp_path / "none"))
     with pytest.raises(ModelError, match="evalkit model pull smollm2-135m-instruct-q4_1"):
         evalkit.run(project(("./tiny", "smollm2-135m-instruct-q4_1")))
@@ -151,7 +156,9 @@ def test_a_full_disk_says_so_and_loses_nothing(project: Project, tmp_path: Path)
         mounted = ["unshare", "--mount", "--"]
     script = f"mount -t tmpfs -o size=48k none {small} && exec {sys.executable} -m evalkit run {study} --out {small}"
     environment = {**os.environ, "PYTHONPATH": str(Path(evalkit.__file__).parents[1])}
-    done = subprocess.run([*mounted, "sh", "-c", script], env=environment, capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [*mounted, "sh", "-c", script], env=environment, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 2, done.stderr
     assert "No space is left" in done.stderr
     assert "Traceback" not in done.stderr

@@ -78,7 +78,9 @@ def test_a_study_writes_the_run_folder(project: Project) -> None:
     by_name = {(row["candidate"], row["metric"]): row for row in results["scores"]}
     assert by_name["recorded", "exact_match"]["value"] == 1.0
     assert by_name["recorded", "exact_match"]["n"] == 6
-    recorded = {(row["candidate"], row["metric"]): row for row in results["comparisons"]}["recorded", "exact_match"]
+    recorded = {(row["candidate"], row["metric"]): row for row in results["comparisons"]}[
+        "recorded", "exact_match"
+    ]
     base = by_name["base", "exact_match"]["value"]
     assert recorded["control"] == "base"
     assert recorded["difference"] == pytest.approx(1.0 - base)
@@ -93,7 +95,14 @@ def test_a_study_writes_the_run_folder(project: Project) -> None:
     choices = next(run.samples("base", "pick"))["choices"]
     assert [choice["text"] for choice in choices] == ["red", "green", "blue"]
     few = next(run.samples("few", "colours"))["input"]
-    assert [message["role"] for message in few] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in few] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
 
     training = RunFolder(run.path).training("r4")
     assert [row["step"] for row in training] == [1, 2, 3, 4, 5, 6]
@@ -111,7 +120,9 @@ def test_the_adapter_loads_with_peft(project: Project, tiny: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     run = evalkit.run(project(), only=["r4"])
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny), run.path / "adapters" / "r4")
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny), run.path / "adapters" / "r4"
+    )
     assert any(parameter.abs().sum() > 0 for name, parameter in model.named_parameters() if "lora_B" in name)
 
 
@@ -205,9 +216,9 @@ def test_replay_alone_needs_no_model(project: Project) -> None:
     )
     run = evalkit.run(study)
     assert [row["name"] for row in run.results["candidates"]] == ["a", "b"]
-    assert [(row["candidate"], row["control"], row["difference"]) for row in run.results["comparisons"]][:1] == [
-        ("b", "a", 0.0)
-    ]
+    assert [(row["candidate"], row["control"], row["difference"]) for row in run.results["comparisons"]][
+        :1
+    ] == [("b", "a", 0.0)]
 
 
 def test_another_dtype_or_quantization_has_its_own_base(project: Project) -> None:

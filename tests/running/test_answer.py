@@ -95,7 +95,9 @@ def test_choices_come_back_from_the_cache(tmp_path: Path) -> None:
 
     rated = [Request("1", "choice", "q", choices=("a", "b"))]
     with Cache(tmp_path) as cache:
-        assert answer(Rating(), rated, cache, Silent(), "m") == answer(Counting(), rated, cache, Silent(), "m")
+        assert answer(Rating(), rated, cache, Silent(), "m") == answer(
+            Counting(), rated, cache, Silent(), "m"
+        )
 
 
 BASE = request("1", "q")
@@ -124,7 +126,9 @@ def test_what_cannot_change_an_answer_does_not_change_its_key() -> None:
     assert answer_key(plain, BASE) == answer_key(plain, replace(BASE, id="2"))
     assert answer_key(plain, BASE) == answer_key(plain, replace(BASE, generation=Generation(seed=9)))
     warm = replace(BASE, generation=Generation(temperature=1.0, seed=1))
-    assert answer_key(plain, warm) != answer_key(plain, replace(warm, generation=Generation(temperature=1.0, seed=2)))
+    assert answer_key(plain, warm) != answer_key(
+        plain, replace(warm, generation=Generation(temperature=1.0, seed=2))
+    )
     assert answer_key(plain, warm) != answer_key(plain, replace(warm, id="2"))
 
 

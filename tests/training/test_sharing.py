@@ -48,7 +48,9 @@ def tiny(family: str) -> Any:
         settings = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, **FAMILIES[family]}
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings), dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(family, **settings), dtype=torch.float32
+        )
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -89,14 +91,18 @@ def test_the_probe_finds_a_model_that_forgets_its_prefix() -> None:
     batch = collate(rows(), "cpu", share=True)
     assert batch.prefix_ids is not None
     whole = token_losses(model, batch)
-    without = token_losses(model, collate([TokenRow(r.ids[20:], r.supervised[20:], r.row) for r in rows()], "cpu"))
+    without = token_losses(
+        model, collate([TokenRow(r.ids[20:], r.supervised[20:], r.row) for r in rows()], "cpu")
+    )
     assert not torch.allclose(whole, without, rtol=1e-3), "the prefix must matter, or this file tests nothing"
 
 
 @pytest.mark.parametrize("family", ["mamba", "bloom"])
 def test_families_that_cannot_are_refused(family: str) -> None:
     with quiet():
-        config = AutoConfig.for_model(family, vocab_size=300, hidden_size=32, num_hidden_layers=2, n_layer=2, n_head=4)
+        config = AutoConfig.for_model(
+            family, vocab_size=300, hidden_size=32, num_hidden_layers=2, n_layer=2, n_head=4
+        )
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     taken = is_exact(model)
     if taken:  # then it must be right
