@@ -25,7 +25,7 @@ from evalkit.running.describe import describe
 from evalkit.running.folder import RunFolder
 from evalkit.running.plan import Plan, plan_study, task_metrics
 from evalkit.running.progress import Progress, Silent
-from evalkit.running.run import run_plan
+from evalkit.running.run import explained, run_plan
 from evalkit.running.score import MetricLike
 from evalkit.running.score_file import score_rows
 from evalkit.specs.load import load_gate
@@ -148,8 +148,12 @@ def run_planned(
     failed = {member.planned.name: member.error for member in done if member.error is not None}
     if train_only:
         return Run(folder, failed)
-    write_report(folder, find("reports", planned.study.report, planned.roots))
-    return _gated(Run(folder, failed), planned, progress or Silent())
+    with explained():
+        write_report(folder, find("reports", planned.study.report, planned.roots))
+        (folder.path / "gate.json").unlink(
+            missing_ok=True
+        )  # of an earlier policy; written anew if it can be asked
+        return _gated(Run(folder, failed), planned, progress or Silent())
 
 
 def _gated(finished: Run, planned: Plan, progress: Progress) -> Run:

@@ -25,7 +25,7 @@ from evalkit.signature import digest, file_sha256
 from evalkit.specs.model import Spec
 from evalkit.specs.study import DataSpec
 
-__all__ = ["run_plan"]
+__all__ = ["explained", "run_plan"]
 
 PACKAGES = ("evalkit", "torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy", "scipy")
 
@@ -46,7 +46,7 @@ def run_plan(
         UserError: Another process is at work in the same run folder.
     """
     identity = _identity(plan)
-    with _explained(), Cache() as cache:
+    with explained(), Cache() as cache:
         folder = RunFolder(
             _run_path((out or Path("runs")) / safe_name(plan.study.study), digest(identity)[:8])
         )
@@ -152,8 +152,12 @@ def _spec_origins(spec: Spec, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into one line that says what to do."""
+def explained() -> Iterator[None]:
+    """Within the block a full disk or a forbidden folder becomes one line that says what to do.
+
+    Raises:
+        OutputFolderError: Something could not be written.
+    """
     try:
         yield
     except OSError as error:

@@ -28,7 +28,10 @@ def main(folder: Path) -> None:
     for split, count in ROWS.items():
         rows = make_split(split, phrases[split], count)
         write(folder / "tickets" / f"{split}.jsonl", rows)
-        if split == "test":
+        if split == "train":  # the examples of the few-shot candidates: the first row of each intent
+            firsts = {row["intent"]: row for row in reversed(rows)}
+            write(folder / "tickets" / "fewshot.jsonl", [row for row in rows if row is firsts[row["intent"]]])
+        else:
             write(folder / "tickets-choice" / "test.jsonl", [{**row, "options": labels} for row in rows])
 
 

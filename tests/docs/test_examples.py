@@ -18,7 +18,7 @@ from evalkit.specs.task import TaskSpec
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPECS = {"study": Study, "task": TaskSpec, "gate": GatePolicy}
-IN_THE_MAKING = {"baseline", "human", "agreement", "calibrate", "data", "cache", "judge", "gate"}
+IN_THE_MAKING = {"human", "agreement", "calibrate", "data", "cache", "judge"}
 """Commands of the reference that its first paragraph lists as not in this version."""
 
 

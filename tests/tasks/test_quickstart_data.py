@@ -33,6 +33,7 @@ def test_the_script_writes_the_committed_files_byte_for_byte(tmp_path: Path) -> 
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jsonl"))
     assert written == [
         "tickets-choice/test.jsonl",
+        "tickets/fewshot.jsonl",
         "tickets/test.jsonl",
         "tickets/train.jsonl",
     ]
