@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -19,7 +19,7 @@ from evalkit.models.loading import Base
 from evalkit.records import Choice, Output, Request
 from evalkit.signature import digest
 
-__all__ = ["VERSION", "LocalModel", "ids_sha256"]
+__all__ = ["VERSION", "LocalModel", "ids_sha256", "local_fingerprint"]
 
 VERSION = 1
 """Raised when the same weights and settings may give other answers than before; part of cache keys."""
@@ -48,6 +48,16 @@ class _Encoded:
     rated: int = 1
 
 
+def local_fingerprint(base: Mapping[str, Any], adapter_sha256: str | None) -> dict[str, Any]:
+    """Everything that can change a local model's answers, as JSON values: part of cache keys.
+
+    Args:
+        base: ``Base.fingerprint``.
+        adapter_sha256: Of its adapter; None for the base alone.
+    """
+    return {"kind": "local", "version": VERSION, **base, "adapter_sha256": adapter_sha256}
+
+
 class LocalModel:
     """Answers with a loaded base and one of its adapters.
 
@@ -73,12 +83,7 @@ class LocalModel:
     def fingerprint(self) -> dict[str, Any]:
         """See ``models.base.Model``."""
         slot = self.base.adapters[self.adapter] if self.adapter is not None else None
-        return {
-            "kind": "local",
-            "version": VERSION,
-            **self.base.fingerprint(),
-            "adapter_sha256": None if slot is None else slot.sha256,
-        }
+        return local_fingerprint(self.base.fingerprint(), None if slot is None else slot.sha256)
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``models.base.Model``. The base is switched back to what it was when all is answered.

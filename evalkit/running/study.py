@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from evalkit.data.extract import extract
@@ -14,13 +15,11 @@ from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
 from evalkit.errors import CandidateError
 from evalkit.models.base import Model
-from evalkit.models.chat import has_chat_template
 from evalkit.models.hashing import adapter_sha256
-from evalkit.models.loading import Base, load_base
-from evalkit.models.local import LocalModel
 from evalkit.models.replay import ReplayModel
 from evalkit.records import Comparison, Output, Request, Result, Sample, TrainingSummary, Unscored
 from evalkit.running.answer import answer
+from evalkit.running.bases import LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
 from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task_metrics
@@ -89,7 +88,7 @@ def run_stages(
             members = [member for member in members if member.planned.kind == "train"]
         if not members:
             continue
-        base = None if choice is None else _load(choice, progress)
+        base = None if choice is None else LazyBase(choice, cache, progress)
         for member in members:
             _do(member, plan, base, cache, folder, progress, train_only)
             _write(plan, everything, folder, "partial")
@@ -102,7 +101,7 @@ def run_stages(
 def _do(
     member: Done,
     plan: Plan,
-    base: Base | None,
+    base: LazyBase | None,
     cache: Cache,
     folder: RunFolder,
     progress: Progress,
@@ -118,7 +117,7 @@ def _do(
             return
         for task in plan.tasks:
             model = _model(member.planned, base, adapter, task)
-            requests = list(_requests(member.planned, plan, task, model))
+            requests = list(_requests(member.planned, plan, task, base is None or base.has_chat_template))
             started = time.monotonic()
             outputs = answer(model, requests, cache, progress, f"{name} · {task.name}")
             member.seconds[f"answer {task.name}"] = time.monotonic() - started
@@ -126,12 +125,19 @@ def _do(
     except CandidateError as error:
         member.error = str(error)
         progress.say(f"{name} could not be done: {error}")
+    finally:
+        if base is not None:
+            base.forget(name)
+
+
+Adapter = tuple[str, Path, str]
+"""Name on the base, folder, hash."""
 
 
 def _adapter(
-    member: Done, plan: Plan, base: Base | None, cache: Cache, folder: RunFolder, progress: Progress
-) -> str | None:
-    """Make the candidate's adapter ready on its base; None for a candidate without one."""
+    member: Done, plan: Plan, base: LazyBase | None, cache: Cache, folder: RunFolder, progress: Progress
+) -> Adapter | None:
+    """Make the candidate's adapter and check it against its base; None for a candidate without one."""
     planned = member.planned
     if base is None:
         return None
@@ -139,28 +145,27 @@ def _adapter(
         trained = train_candidate(planned, plan, base, cache, folder, progress)
         member.training, member.adapter_sha256 = trained.summary, trained.sha256
         member.notes.extend(trained.notes)
-        base.add_adapter(planned.name, trained.path)
-        return planned.name
+        base.preflight(planned.name, trained.path, trained.sha256)
+        return planned.name, trained.path, trained.sha256
     if isinstance(planned.spec, AdapterCandidate):
         member.adapter_sha256 = adapter_sha256(planned.spec.path)
-        member.notes.extend(base.add_adapter(planned.name, planned.spec.path))
-        return planned.name
+        member.notes.extend(base.preflight(planned.name, planned.spec.path, member.adapter_sha256))
+        return planned.name, planned.spec.path, member.adapter_sha256
     return None
 
 
-def _model(planned: Planned, base: Base | None, adapter: str | None, task: Task) -> Model:
+def _model(planned: Planned, base: LazyBase | None, adapter: Adapter | None, task: Task) -> Model:
     if isinstance(planned.spec, ReplayCandidate):
         return ReplayModel(planned.spec.path, task.name)
     if base is None:
         raise CandidateError(f"{planned.name}: no model is named for it.")
-    return LocalModel(base, adapter)
+    return LazyModel(base, adapter)
 
 
-def _requests(planned: Planned, plan: Plan, task: Task, model: Model) -> Iterator[Request]:
+def _requests(planned: Planned, plan: Plan, task: Task, chat: bool) -> Iterator[Request]:
     system = fewshot = None
     if isinstance(planned.spec, PromptCandidate):
         system, fewshot = planned.spec.system, planned.spec.fewshot
-    chat = has_chat_template(model.base.tokenizer) if isinstance(model, LocalModel) else True
     for sample in task.samples:
         yield build_request(task, sample, chat=chat, system=system, fewshot=fewshot, seed=plan.study.seed)
 
@@ -222,19 +227,6 @@ def _by_base(everything: list[Done]) -> Iterator[tuple[BaseChoice | None, list[D
     choices = dict.fromkeys(member.planned.base for member in everything)
     for choice in choices:
         yield choice, [member for member in everything if member.planned.base == choice]
-
-
-def _load(choice: BaseChoice, progress: Progress) -> Base:
-    progress.stage(f"load {choice.model} ({choice.quantization.type}, {choice.dtype})")
-    base = load_base(
-        choice.model,
-        quantization=choice.quantization,
-        dtype=choice.dtype,
-        device=choice.device,
-        trust_remote_code=choice.trust_remote_code,
-    )
-    progress.done()
-    return base
 
 
 def _compare(everything: list[Done], primaries: dict[str, str], seed: int) -> list[Comparison]:

@@ -15,10 +15,9 @@ from evalkit.data.conversation import Conversation
 from evalkit.data.splits import split_validation
 from evalkit.data.tasks import load_task_for_training, training_conversations
 from evalkit.errors import SpecError
-from evalkit.models.chat import has_chat_template
 from evalkit.models.hashing import adapter_sha256
-from evalkit.models.loading import Base
 from evalkit.records import TrainingSummary
+from evalkit.running.bases import LazyBase
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
 from evalkit.running.keys import train_key
@@ -50,7 +49,7 @@ class Trained:
 
 
 def train_candidate(
-    planned: Planned, plan: Plan, base: Base, cache: Cache, folder: RunFolder, progress: Progress
+    planned: Planned, plan: Plan, base: LazyBase, cache: Cache, folder: RunFolder, progress: Progress
 ) -> Trained:
     """Train one candidate, or take its adapter from the cache; either way it stands in the run folder after.
 
@@ -63,7 +62,7 @@ def train_candidate(
     spec = planned.spec
     if not isinstance(spec, TrainCandidate):
         raise SpecError(f"candidate {planned.name!r}: expected kind train, got {planned.kind}")
-    train, validation, overlong = training_rows(planned, plan, chat=has_chat_template(base.tokenizer))
+    train, validation, overlong = training_rows(planned, plan, chat=base.has_chat_template)
     trainer = find("trainers", spec.trainer, plan.roots)
     key = train_key(
         base.fingerprint(),
@@ -95,7 +94,7 @@ def train_candidate(
 
 def _train(
     planned: Planned,
-    base: Base,
+    base: LazyBase,
     train: Sequence[Conversation],
     validation: Sequence[Conversation],
     overlong: Policy,
@@ -112,7 +111,7 @@ def _train(
         progress.say(f"{planned.name}: {note}")
 
     job = TrainingJob(
-        base=base,
+        base=base.load(),
         settings=planned.settings,
         train=list(train),
         validation=list(validation),

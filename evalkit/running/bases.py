@@ -1,0 +1,151 @@
+"""A base that is loaded when it is first needed: a run in which everything is in the cache loads no weights.
+
+What cache keys need of a base (its fingerprint) follows from the files of its folder, the way it is loaded and
+the versions of the stack; it is kept in the cache under the hash of these, as are the warnings of an adapter's
+preflight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from evalkit.models.chat import has_chat_template
+from evalkit.models.devices import device_kind
+from evalkit.models.loading import STACK, Base, load_base
+from evalkit.models.local import LocalModel, local_fingerprint
+from evalkit.models.registry import resolve
+from evalkit.records import Output, Request
+from evalkit.running.cache import Cache
+from evalkit.running.plan import BaseChoice
+from evalkit.running.progress import Progress
+from evalkit.signature import digest, file_sha256
+
+__all__ = ["LazyBase", "LazyModel"]
+
+_WEIGHTS = {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx", ".h5", ".msgpack"}
+
+
+class LazyBase:
+    """One base of a run.
+
+    Args:
+        choice: Which model, and how it is held.
+        cache: Remembers the fingerprint.
+        progress: Hears of the loading.
+    """
+
+    def __init__(self, choice: BaseChoice, cache: Cache, progress: Progress) -> None:
+        self._choice, self._cache, self._progress = choice, cache, progress
+        self._loaded: Base | None = None
+        self._known: dict[str, Any] | None = None
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether its tokenizer brings a chat template."""
+        return bool(self._facts()["chat"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See ``Base.fingerprint``."""
+        return dict(self._facts()["fingerprint"])
+
+    def load(self) -> Base:
+        """Return the base, loaded once.
+
+        Raises:
+            ModelError: It is not on this machine, or does not fit.
+        """
+        if self._loaded is None:
+            choice = self._choice
+            self._progress.stage(f"load {choice.model} ({choice.quantization.type}, {choice.dtype})")
+            self._loaded = load_base(
+                choice.model,
+                quantization=choice.quantization,
+                dtype=choice.dtype,
+                device=choice.device,
+                trust_remote_code=choice.trust_remote_code,
+            )
+            self._progress.done()
+        return self._loaded
+
+    def preflight(self, name: str, path: Path, sha256: str) -> tuple[str, ...]:
+        """Check once that an adapter fits; return the warnings for the reader.
+
+        Raises:
+            CandidateError: It does not fit this base, or changes nothing (see ``Base.add_adapter``).
+        """
+        about = {"base": self.fingerprint(), "adapter": sha256, "path": str(path)}
+        key = digest({"stage": "preflight", "version": 1, **about})
+        known = self._cache.get_many([key])
+        if key not in known:
+            known[key] = list(self.load().add_adapter(name, path))
+            self._cache.put(key, known[key])
+        return tuple(known[key])
+
+    def forget(self, name: str) -> None:
+        """Take an adapter out of memory, if it is there."""
+        if self._loaded is not None and name in self._loaded.adapters:
+            self._loaded.remove_adapter(name)
+
+    def _facts(self) -> dict[str, Any]:
+        if self._known is None:
+            key = self._key()
+            known = self._cache.get_many([key])
+            if key not in known:
+                base = self.load()
+                known[key] = {"fingerprint": base.fingerprint(), "chat": has_chat_template(base.tokenizer)}
+                self._cache.put(key, known[key])
+            self._known = known[key]
+        return self._known
+
+    def _key(self) -> str:
+        import torch
+
+        choice = self._choice
+        resolved = resolve(choice.model)
+        files = {
+            path.relative_to(resolved.path).as_posix(): file_sha256(path)
+            for path in sorted(resolved.path.rglob("*"))
+            if path.is_file() and path.suffix not in _WEIGHTS
+        }
+        return digest(
+            {
+                "stage": "fingerprint",
+                "version": 1,
+                "weights": resolved.sha256,
+                "files": files,
+                "quantization": choice.quantization.model_dump(mode="json"),
+                "dtype": choice.dtype,
+                "device": device_kind(choice.device),
+                "threads": torch.get_num_threads(),
+                "trust_remote_code": choice.trust_remote_code,
+                "versions": {name: version(name) for name in STACK},
+            }
+        )
+
+
+class LazyModel:
+    """A local candidate whose base is loaded with its first request (see ``models.base.Model``).
+
+    Args:
+        base: What it stands on.
+        adapter: Name, folder and hash of its adapter; None for the base alone.
+    """
+
+    def __init__(self, base: LazyBase, adapter: tuple[str, Path, str] | None) -> None:
+        self._base, self._adapter = base, adapter
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See ``LocalModel.fingerprint``."""
+        return local_fingerprint(
+            self._base.fingerprint(), None if self._adapter is None else self._adapter[2]
+        )
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
+        """See ``LocalModel.answer``."""
+        base = self._base.load()
+        if self._adapter is not None and self._adapter[0] not in base.adapters:
+            base.add_adapter(self._adapter[0], self._adapter[1])
+        yield from LocalModel(base, None if self._adapter is None else self._adapter[0]).answer(requests)
