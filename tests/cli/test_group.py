@@ -149,6 +149,8 @@ def test_an_interrupt_ends_in_130(root: Path, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        # a test run in the background inherits an ignored SIGINT, which Python then leaves ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while waiting.poll() is None:
         try:  # the other end opens once the command reads it
