@@ -1,6 +1,6 @@
 """Adapters on a loaded base: put in place after a preflight, switched on and off, taken out again.
 
-The preflight (DESIGN §5.8) exists because peft only warns where an adapter does not fit, and the base model is
+The preflight exists because peft only warns where an adapter does not fit, and the base model is
 then scored under the adapter's name.
 """
 

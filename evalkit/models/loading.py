@@ -94,7 +94,7 @@ class Base:
         return None
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything about the base that can change an answer, as JSON values (DESIGN §4)."""
+        """Everything about the base that can change an answer, as JSON values."""
         import torch
 
         self._tokenizer_sha256 = self._tokenizer_sha256 or tokenizer_sha256(self.tokenizer)
@@ -123,7 +123,7 @@ class Base:
             Warnings for the user, such as a base or revision other than the one it was trained on.
 
         Raises:
-            CandidateError: It does not fit this base, is incomplete, or changes nothing (DESIGN §5.8).
+            CandidateError: It does not fit this base, is incomplete, or changes nothing.
         """
         if name in self.adapters:
             raise ValueError(f"an adapter named {name!r} is loaded already")

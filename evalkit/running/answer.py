@@ -38,9 +38,10 @@ def answer(
     # Prompts that occur twice are asked once.
     missing = list({keys[r.id]: r for r in requests if r.id not in outputs}.values())
     if missing:
+        answers = model.answer(missing)  # a base that has to be loaded first is a stage of its own
         progress.stage(f"answer {label}", total=len(missing), unit="samples")
         answered: dict[str, Output] = {}
-        for output in model.answer(missing):
+        for output in answers:
             key = keys[output.id]
             answered[key] = output
             if output.finish != "error":  # an error may be gone next time: ask again

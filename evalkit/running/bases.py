@@ -144,8 +144,8 @@ class LazyModel:
         )
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
-        """See ``LocalModel.answer``."""
+        """See ``LocalModel.answer``. The base is loaded in this call, before the first answer is asked for."""
         base = self._base.load()
         if self._adapter is not None and self._adapter[0] not in base.adapters:
             base.add_adapter(self._adapter[0], self._adapter[1])
-        yield from LocalModel(base, None if self._adapter is None else self._adapter[0]).answer(requests)
+        return LocalModel(base, None if self._adapter is None else self._adapter[0]).answer(requests)

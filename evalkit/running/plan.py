@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data.cards import TaskCard
+from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task, load_task
 from evalkit.errors import SpecError, nearest
 from evalkit.metrics import Metric
@@ -15,7 +16,7 @@ from evalkit.models.devices import choose_placement
 from evalkit.running.score import build_metrics
 from evalkit.specs.expand import expand
 from evalkit.specs.load import load_study
-from evalkit.specs.study import Candidate, Quantization, Study
+from evalkit.specs.study import Candidate, PromptCandidate, Quantization, Study
 
 __all__ = ["BaseChoice", "Plan", "Planned", "plan_study", "primary_metric", "task_metrics"]
 
@@ -106,7 +107,17 @@ def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | No
     candidates = _candidates(study, roots)
     if wanted is not None:
         candidates = _chosen(candidates, wanted)
+    for planned in candidates:
+        _check_prompts(planned, tasks, study.seed)
     return Plan(study, path.resolve(), roots, tasks, tuple(candidates), limit, wanted)
+
+
+def _check_prompts(planned: Planned, tasks: tuple[Task, ...], seed: int) -> None:
+    """Build a prompt of each task, so that too few examples or a bad template are found before anything is spent."""
+    if isinstance(planned.spec, PromptCandidate):
+        for task in tasks:
+            system, fewshot = planned.spec.system, planned.spec.fewshot
+            build_request(task, task.samples[0], chat=True, system=system, fewshot=fewshot, seed=seed)
 
 
 def task_metrics(task: TaskCard) -> list[Metric]:

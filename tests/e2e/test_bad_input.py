@@ -119,6 +119,12 @@ def test_unknown_task_and_metric(project: Project) -> None:
         evalkit.run(study)
 
 
+def test_too_few_examples_are_found_before_anything_is_spent(project: Project) -> None:
+    study = project(("fewshot: 2", "fewshot: 50"))
+    with pytest.raises(SpecError, match="50 examples"):
+        evalkit.plan(study)
+
+
 def test_an_adapter_of_another_base(project: Project, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
