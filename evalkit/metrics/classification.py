@@ -11,6 +11,7 @@ Matthews correlation for several classes: Gorodkin 2004.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,9 +145,9 @@ class _Averaged(_Labels):
         else:
             self.labels = sorted({str(label) for label in labels})
 
+    @abstractmethod
     def per_class(self, hits: Array, answered: Array, wanted: Array) -> Array:
         """The value of each class from its counts; 0 where undefined."""
-        raise NotImplementedError
 
     def value(self, totals: Array) -> Array:
         """See ``Metric.value``."""

@@ -7,6 +7,7 @@ all options. Calibration error: Naeini et al. 2015; Guo et al. 2017, with 15 bin
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -28,9 +29,9 @@ class _TextLikelihood(Metric):
     additive_mean: ClassVar[bool] = False
     bounds = (0.0, math.inf)
 
+    @abstractmethod
     def units(self, text: Choice) -> int:
         """Length of the text."""
-        raise NotImplementedError
 
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
         """See ``Metric.measure``. A sample's own score is the value over it alone."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -41,9 +42,9 @@ class _Rouge(TextMetric):
         self.use_stemmer = use_stemmer
         self.stem = _stemmer() if use_stemmer else None
 
+    @abstractmethod
     def overlap(self, target: str, answer: str) -> tuple[int, int, int]:
         """Units that agree, of the target, and of the answer."""
-        raise NotImplementedError
 
     def score_text(self, sample: Sample, text: str) -> Score:
         """Score against the best target; unscored without one."""
