@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evalkit.api import describe as describe
-    from evalkit.api import plan as plan
     from evalkit.api import run as run
     from evalkit.api import run_planned as run_planned
     from evalkit.api import score as score
@@ -22,19 +21,22 @@ if TYPE_CHECKING:
     from evalkit.gates.baseline import keep_baseline as keep_baseline
     from evalkit.gates.baseline import read_baseline as read_baseline
     from evalkit.gates.evaluate import gate as gate
+    from evalkit.judging.agreement import agreement as agreement
     from evalkit.metrics import metric as metric
     from evalkit.models.examine import examine as examine
+    from evalkit.planning import plan as plan
     from evalkit.records import Result as Result
     from evalkit.reporting.compare import compare as compare
     from evalkit.reporting.runs import rewrite_report as rewrite_report
     from evalkit.reporting.text import results_table as results_table
     from evalkit.running.score_file import score_file as score_file
 
-__all__ = ["Result", "Run", "assert_no_regression", "compare", "gate", "metric", "run", "score"]
+__all__ = ["Result", "Run", "agreement", "assert_no_regression", "compare", "gate", "metric", "run", "score"]
 
 _WHERE = {
     "Result": "evalkit.records",
     "Run": "evalkit.api",
+    "agreement": "evalkit.judging.agreement",
     "assert_no_regression": "evalkit.gates.assertions",
     "compare": "evalkit.reporting.compare",
     "describe": "evalkit.running.describe",
@@ -42,7 +44,7 @@ _WHERE = {
     "gate": "evalkit.gates.evaluate",
     "keep_baseline": "evalkit.gates.baseline",
     "metric": "evalkit.metrics",
-    "plan": "evalkit.api",
+    "plan": "evalkit.planning",
     "read_baseline": "evalkit.gates.baseline",
     "results_table": "evalkit.reporting.text",
     "rewrite_report": "evalkit.reporting.runs",

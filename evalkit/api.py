@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.catalog import find
-from evalkit.errors import SpecError, UserError
+from evalkit.errors import UserError
 from evalkit.gates.assertions import assert_no_regression
 from evalkit.gates.evaluate import evaluate_run, gate
-from evalkit.gates.rules import left_out, unknown_metrics
+from evalkit.gates.rules import left_out
 from evalkit.gates.verdicts import GateVerdict
 from evalkit.metrics import metric
+from evalkit.planning import plan
 from evalkit.records import Result
 from evalkit.reporting.html import write_report
 from evalkit.running.describe import describe
 from evalkit.running.folder import RunFolder
-from evalkit.running.plan import Plan, plan_study, task_metrics
+from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import explained, run_plan
 from evalkit.running.score import MetricLike
@@ -85,26 +86,6 @@ class Run:
     def samples(self, candidate: str, task: str) -> Iterator[dict[str, Any]]:
         """Yield a candidate's answers to a task, with their scores."""
         return self.folder.samples(candidate, task)
-
-
-def plan(study: str | Path, *, limit: int | None = None, only: Iterable[str] | None = None) -> Plan:
-    """Return what ``run`` would do. Spends nothing.
-
-    Args:
-        study: The study's YAML.
-        limit: At most this many samples a task.
-        only: Candidates to do; None for all.
-
-    Raises:
-        UserError: The study or something it names is wrong.
-    """
-    planned = plan_study(Path(study), limit=limit, only=only)
-    if planned.study.gate is not None:  # a typo in a gate is told now, not after the hours it judges
-        measured = {task.name: [metric.name for metric in task_metrics(task)] for task in planned.tasks}
-        problems = unknown_metrics(load_gate(planned.study.gate), measured)
-        if problems:
-            raise SpecError(*(f"{planned.study.gate}: {problem}" for problem in problems))
-    return planned
 
 
 def run(

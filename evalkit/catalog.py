@@ -12,12 +12,12 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 from evalkit.errors import CatalogError, nearest
+from evalkit.plugins import load_plugin, plugins
 
 __all__ = ["KINDS", "Entry", "builtin_root", "entries", "entry_sha256", "find", "load_module"]
 
@@ -151,8 +151,8 @@ def _folders(kind: str, roots: Iterable[Path]) -> Iterable[tuple[str, Path]]:
             root.resolve() != builtin
         ):  # working inside a checkout of evalkit: its entries are the built-in ones
             yield "project", root.resolve() / kind
-    for point in entry_points(group=f"evalkit.{kind}"):
-        yield "plugin", Path(str(point.load()))
+    for point in plugins(kind).values():
+        yield "plugin", Path(str(load_plugin(point)))
     yield "builtin", builtin / kind
 
 

@@ -92,7 +92,8 @@ class Lines:
         self._name = ""
         self._total: int | None = None
         self._count = 0
-        self._started = self._last = 0.0
+        self._warm = 0
+        self._started = self._last = self._warmed = 0.0
 
     def __enter__(self) -> Lines:
         return self
@@ -104,7 +105,7 @@ class Lines:
 
     def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
         """A stage begins."""
-        self._name, self._total, self._count = name, total, 0
+        self._name, self._total, self._count, self._warm = name, total, 0, 0
         self._started = self._last = time.monotonic()
         self._print(f"{name} …" if total is None else f"{name}: {total} {unit or 'steps'} …")
 
@@ -112,6 +113,8 @@ class Lines:
         """The stage went on: a line if the last one is long ago."""
         self._count += steps
         now = time.monotonic()
+        if not self._warm:  # the first step pays for loading: it would foretell many times the truth
+            self._warm, self._warmed = self._count, now
         if now - self._last >= _EVERY_SECONDS:
             self._last = now
             self._print(
@@ -127,9 +130,9 @@ class Lines:
         self._print(f"note: {text}")
 
     def _left(self, now: float) -> str:
-        if self._total is None or self._count == 0:
+        if self._total is None or self._count <= self._warm:
             return ""
-        seconds = (now - self._started) / self._count * (self._total - self._count)
+        seconds = (now - self._warmed) / (self._count - self._warm) * (self._total - self._count)
         return f", about {seconds:.0f} s left"
 
     def _print(self, text: str) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,12 @@ from evalkit.errors import ModelError, OutputFolderError, nearest
 from evalkit.models.fetching import HubSource, Progress, Source, WheelSource, fetch, fetch_snapshot
 from evalkit.models.gguf import convert_gguf
 from evalkit.models.hashing import weight_files, weights_sha256
+from evalkit.plugins import load_plugin, plugins
 from evalkit.signature import file_sha256
 
-if TYPE_CHECKING:  # takes longer to import than `evalkit model --help` has
+if TYPE_CHECKING:  # filelock takes longer to import than `evalkit model --help` has
+    from importlib.metadata import EntryPoint
+
     from filelock import FileLock
 
 __all__ = ["REGISTRY", "RegistryEntry", "ResolvedModel", "installed", "models_dir", "pull", "resolve"]
@@ -120,8 +123,8 @@ def resolve(name: str, relative_to: Path | None = None) -> ResolvedModel:
     """Find a model on this machine. Nothing is downloaded; a GGUF file is converted once, beside the models.
 
     Args:
-        name: A name of ``REGISTRY``, a folder, a GGUF file, or ``owner/name[@revision]`` on the Hub; in this
-            order.
+        name: A name of ``REGISTRY``, a plugin's name (group ``evalkit.models``) for one of the rest, a folder,
+            a GGUF file, or ``owner/name[@revision]`` on the Hub; in this order.
         relative_to: Folder that relative paths start from; the working directory by default.
 
     Raises:
@@ -129,6 +132,8 @@ def resolve(name: str, relative_to: Path | None = None) -> ResolvedModel:
     """
     if name in REGISTRY:
         return _resolve_registered(name)
+    if point := plugins("models").get(name):
+        return replace(resolve(_plugin_target(name, point)), name=name)
     path = (relative_to or Path.cwd()) / Path(name).expanduser()
     if path.is_dir():
         _check_folder(name, path)
@@ -178,6 +183,15 @@ def pull(name: str, progress: Progress = lambda what, done, total: None) -> Reso
             "Free some space or choose another folder with EVALKIT_MODELS_DIR."
         ) from error
     return resolve(name)
+
+
+def _plugin_target(name: str, point: EntryPoint) -> str:
+    target = str(load_plugin(point))
+    if target == name:
+        raise ModelError(
+            f"Plugin model {name!r} ({point.value}) names itself; expected a folder, GGUF or Hub id."
+        )
+    return target
 
 
 def _resolve_registered(name: str) -> ResolvedModel:

@@ -58,6 +58,20 @@ def test_help_imports_nothing_heavy(root: Path, command: str) -> None:
     assert f"Usage: evalkit {command}".rstrip() in done.stdout
 
 
+def test_a_typo_in_a_study_is_answered_before_torch_is_imported(root: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text("study: typo\nmodell: smollm2-135m-instruct-q4_1\n")
+    code = (
+        f"import sys; sys.argv = ['evalkit', 'run', {str(study)!r}]\n"
+        "from evalkit.cli import main\n"
+        "try: main()\n"
+        "finally: print('LOADED', 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, encoding="utf-8")
+    assert (done.returncode, "LOADED False" in done.stdout) == (2, True)
+    assert "study.yaml:2: modell" in done.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_says_what_it_does(name: str) -> None:
     assert load_command(name).help

@@ -17,6 +17,7 @@ LAYERS = (
     {"training"},
     {"running"},
     {"reporting", "gates"},
+    {"planning"},
     {"api"},
     {"cli"},
     {"__main__"},
