@@ -25,7 +25,6 @@ from evalkit.training.targets import target_modules
 
 __all__ = ["NewAdapter", "new_adapter"]
 
-_SLOT = "in_training"
 _PREFIX = "base_model."  # what PeftModel puts before the names of its layers
 
 
@@ -35,12 +34,14 @@ class NewAdapter:
 
     Attributes:
         base: What it sits in.
+        slot: peft's name for it on the base's layers.
         config: peft's LoraConfig.
         named: Name of each parameter in the base's layers → the parameter, fp32.
         keys: The same names → their names in peft's files.
     """
 
     base: Base
+    slot: str
     config: Any
     named: dict[str, torch.nn.Parameter]
     keys: dict[str, str]
@@ -101,7 +102,7 @@ class NewAdapter:
 
 @contextmanager
 def new_adapter(
-    base: Base, settings: QloraSettings, seed: int, start: Path | None = None
+    base: Base, settings: QloraSettings, seed: int, start: Path | None = None, slot: str = "in_training"
 ) -> Iterator[NewAdapter]:
     """Within the block the base has a new adapter, switched on alone; after it, the base is as before.
 
@@ -110,6 +111,7 @@ def new_adapter(
         settings: Rank, alpha, dropout, targets, init, rslora and dora.
         seed: Of A's random numbers; B is zero, so training starts at the base.
         start: Adapter to take the weights from, or None.
+        slot: A name that no other adapter on the base has; without dots.
 
     Raises:
         CandidateError: No layer matches the targets, or ``start`` does not fit.
@@ -125,14 +127,14 @@ def new_adapter(
         torch.manual_seed(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that other adapters are loaded too: they are switched off here
-            tuner = LoraModel(model, config, _SLOT)
+            tuner = LoraModel(model, config, slot)
             for layer in _layers(model):
                 layer.enable_adapters(True)
-                layer.set_adapter(_SLOT)
-        yield _made(base, config, tuner, start)
+                layer.set_adapter(slot)
+        yield _made(base, slot, config, tuner, start)
     finally:
         set_rng_state(random)
-        _take_out(model, before)
+        _take_out(model, slot, before)
         for parameter in trainable:
             parameter.requires_grad_(True)
 
@@ -156,7 +158,7 @@ def _lora_config(base: Base, settings: QloraSettings) -> Any:
     )
 
 
-def _made(base: Base, config: Any, tuner: Any, start: Path | None) -> NewAdapter:
+def _made(base: Base, slot: str, config: Any, tuner: Any, start: Path | None) -> NewAdapter:
     from peft import get_peft_model_state_dict
 
     named = {name: parameter for name, parameter in tuner.named_parameters() if parameter.requires_grad}
@@ -165,10 +167,10 @@ def _made(base: Base, config: Any, tuner: Any, start: Path | None) -> NewAdapter
         parameter.data = parameter.data.float()  # peft makes them in the base's dtype
         # peft names the weights in its files; False: "auto" would ask the Hub about the base
         one = get_peft_model_state_dict(
-            tuner, state_dict={name: parameter}, adapter_name=_SLOT, save_embedding_layers=False
+            tuner, state_dict={name: parameter}, adapter_name=slot, save_embedding_layers=False
         )
         keys[name] = _PREFIX + next(iter(one))
-    adapter = NewAdapter(base, config, named, keys)
+    adapter = NewAdapter(base, slot, config, named, keys)
     if start is not None:
         adapter.load(read_adapter(start)[1])
     return adapter
@@ -185,15 +187,15 @@ def _switches(model: Any) -> list[tuple[Any, Any, bool]]:
     return [(layer, layer.active_adapters[:], layer.disable_adapters) for layer in _layers(model)]
 
 
-def _take_out(model: Any, before: list[tuple[Any, Any, bool]]) -> None:
+def _take_out(model: Any, slot: str, before: list[tuple[Any, Any, bool]]) -> None:
     for layer, active, _ in before:
         layer.set_adapter(active, inference_mode=True)  # before the deletion, at which peft would choose one
-    getattr(model, "peft_config", {}).pop(_SLOT, None)
+    getattr(model, "peft_config", {}).pop(slot, None)
     kept = {id(layer) for layer, _, _ in before}
     layers = {id(layer) for layer in _layers(model)}
     for name, layer in [item for item in model.named_modules() if id(item[1]) in layers]:
         if id(layer) in kept:
-            layer.delete_adapter(_SLOT)
+            layer.delete_adapter(slot)
         else:
             model.set_submodule(name, layer.get_base_layer())
     for layer, _, disabled in before:

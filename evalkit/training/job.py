@@ -61,7 +61,7 @@ class TrainingJob:
         overlong: What happens to rows longer than ``settings.max_length``.
         seed: Used where ``settings.seed`` is None.
         start: Adapter in peft's format to start from, with the same rank and targets; None: a new one.
-        log: Called with the row of CONTRACT §5 after each optimiser step. After a resume it is called for
+        log: Called with the row of docs/reference §5 after each optimiser step. After a resume it is called for
             every step from the first on again, so a log that replaces rows by ``step`` is always whole.
         progress: Hears the steps.
         tell: Called with each sentence the user should read, such as rows that were dropped.

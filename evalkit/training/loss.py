@@ -2,100 +2,188 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from evalkit.training.batches import Batch, collate, micro_batches
-from evalkit.training.rows import TokenRow
+from evalkit.training.attention import laid_out
+from evalkit.training.batches import Batch
 
-__all__ = ["supervised_logits", "token_losses", "validation_loss"]
+__all__ = ["CHUNK", "backpropagate", "supervised_logits", "token_losses", "validation_loss"]
+
+CHUNK = 256
+"""Supervised tokens whose logits are held at once."""
+
+Context = Callable[[], AbstractContextManager[Any]]
+Tail = AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]
+
+
+def backpropagate(
+    model: Any, batch: Batch, factors: Sequence[float], compute: Context, offloaded: Context
+) -> torch.Tensor:
+    """Run a batch forwards and backwards; return the loss of each supervised token, (N,), in nats.
+
+    The gradient is that of the losses times the batch's weights times the factor of their part. The head is
+    frozen: it has no weight gradient, and its logits are held for ``CHUNK`` tokens at a time. A part with a loss
+    that is not finite sends back no gradient, and does not touch the others.
+
+    Args:
+        model: A causal language model of transformers.
+        batch: See ``collate`` and ``pack``.
+        factors: One a part.
+        compute: Makes the context of forward passes, such as autocast.
+        offloaded: Makes the context in which activations are kept elsewhere.
+    """
+    with laid_out(batch.layout):  # around the backward pass as well, which checkpointed layers run again in
+        with compute(), offloaded():
+            states, tail = _states(model, batch)  # (N, H)
+        losses = torch.empty(len(states), device=batch.weights.device)
+        sent = torch.zeros_like(states)
+        with tail as logits:
+            for part, factor in zip(batch.parts, factors, strict=True):
+                for start in range(*part.targets, CHUNK):
+                    span = slice(start, min(start + CHUNK, part.targets[1]))
+                    piece = states[span].detach().requires_grad_()
+                    with compute():
+                        scores = logits(piece)
+                    found = _cross_entropy(scores, batch.targets[span]).to(losses.device)
+                    torch.autograd.backward((found * batch.weights[span]).sum() * factor)
+                    losses[span] = found.detach()
+                    if piece.grad is not None:
+                        sent[span] = piece.grad
+                if not bool(torch.isfinite(losses[slice(*part.targets)]).all()):
+                    sent[slice(*part.targets)] = 0.0
+        torch.autograd.backward(states, sent)
+    return losses
 
 
 def token_losses(model: Any, batch: Batch) -> torch.Tensor:
     """Return the loss of each supervised token, (N,), in nats, with gradients where they are on."""
-    logits = supervised_logits(model, batch)
-    targets = batch.targets.to(logits.device)  # the head of a model spread over GPUs is on the last one
-    return F.cross_entropy(logits.float(), targets, reduction="none").to(batch.weights.device)  # (N,)
+    with laid_out(batch.layout):
+        states, tail = _states(model, batch)
+        with tail as logits:
+            found = [
+                _cross_entropy(logits(piece), targets)
+                for piece, targets in zip(
+                    torch.split(states, CHUNK), torch.split(batch.targets, CHUNK), strict=True
+                )
+            ]
+    return torch.cat(found).to(batch.weights.device)
 
 
 def supervised_logits(model: Any, batch: Batch) -> torch.Tensor:
     """Return the logits that predict the supervised tokens, (N, V).
 
-    The model's own forward runs, so that what some families do to logits (soft-caps, scales) is done; only
-    the hidden states before its output head are cut down to those N positions. A model without a separate
-    head computes all logits, and they are cut after.
+    What some families do to logits (soft-caps, scales) is done by their own code: the model's forward runs with
+    its layers' result, cut down to those N positions, put in place of its layers.
 
     Args:
         model: A causal language model of transformers.
-        batch: See ``collate``.
+        batch: See ``collate`` and ``pack``.
     """
-    head = model.get_output_embeddings()
-    given = _after_prefix(model, head, batch)
-    with _only_at(head, batch.positions) as cut:
-        logits: torch.Tensor = model(input_ids=batch.input_ids, **given).logits
-    if cut:
-        return logits[0]
-    return logits.reshape(-1, logits.shape[-1]).index_select(0, batch.positions)
+    with laid_out(batch.layout):
+        states, tail = _states(model, batch)
+        with tail as logits:
+            return logits(states)
 
 
-def _after_prefix(model: Any, head: Any, batch: Batch) -> dict[str, Any]:
-    """Run the shared prefix once; return the arguments with which the rows go on from it."""
-    if batch.prefix_ids is None:
-        # use_cache=False: else keys and values are kept that nobody reads, and packed rows are guessed at
-        return {"use_cache": False}
-    rows, length = batch.input_ids.shape
-    start = batch.prefix_ids.shape[1]
-    with _only_at(head, torch.zeros(1, dtype=torch.long)):
-        cache = model(input_ids=batch.prefix_ids, use_cache=True).past_key_values
-    cache.batch_repeat_interleave(rows)  # each row's gradient flows back into the one prefix
-    places = torch.arange(start, start + length, device=batch.input_ids.device).expand(rows, -1)
-    return {"past_key_values": cache, "position_ids": places, "use_cache": True}
-
-
-def validation_loss(
-    model: Any, rows: Sequence[TokenRow], size: int, device: str, share: bool = False
-) -> float:
-    """Return the mean loss per supervised token over held-out rows, in nats, lower is better.
+def validation_loss(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return the mean loss per supervised token over held-out rows, in nats, lower is better, of each owner.
 
     The model is put into eval mode and back, no random number is drawn, and weights of rows do not count.
 
     Args:
-        model: The model, its adapter switched on.
-        rows: At least one.
-        size: Rows run at once.
-        device: Where the model is.
-        share: Compute what the rows of a batch begin with once (see ``sharing``).
+        model: The model, its adapters switched on.
+        batches: At least one.
     """
     training = model.training
     model.eval()
-    total, count = 0.0, 0
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
     with torch.no_grad():
-        for group in micro_batches(rows, size):
-            batch = collate(group, device, share)
-            total += float(token_losses(model, batch).double().sum())
-            count += len(batch.targets)
+        for batch in batches:
+            losses = token_losses(model, batch).double()
+            for part in batch.parts:
+                found = losses[slice(*part.targets)]
+                totals[part.owner] = totals.get(part.owner, 0.0) + float(found.sum())
+                counts[part.owner] = counts.get(part.owner, 0) + len(found)
     model.train(training)
-    return total / count
+    return {owner: totals[owner] / counts[owner] for owner in totals}
+
+
+def _cross_entropy(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    # the head of a model spread over GPUs is on the last one
+    return F.cross_entropy(scores.float(), targets.to(scores.device), reduction="none")
+
+
+def _states(model: Any, batch: Batch) -> tuple[torch.Tensor, Tail]:
+    """Run the layers; return their result where a token is predicted, (N, H), and what makes logits of it."""
+    # use_cache=False: else keys and values are kept that nobody reads, and packed rows are guessed at
+    given = {"input_ids": batch.input_ids, "position_ids": batch.position_ids, "use_cache": False}
+    if batch.position_ids is None:
+        del given["position_ids"]
+    layers = _layers(model)
+    if layers is None:
+        logits = model(**given).logits
+        return _at(logits, batch.positions), _as_they_are()
+    output = layers(**given)
+    states = _at(output.last_hidden_state, batch.positions)
+    output.last_hidden_state = None  # or it would be kept for as long as the tail
+    return states, _tail(model, layers, output)
+
+
+def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return states.reshape(-1, states.shape[-1]).index_select(0, positions.to(states.device))
+
+
+def _layers(model: Any) -> Any:
+    """The part of a model below its head; None where its forward does not run that part as a whole."""
+    name = getattr(model, "base_model_prefix", "")
+    layers = getattr(model, name, None) if name else None
+    return layers if layers is not None and _runs(type(model).forward, f"self.{name}(") else None
+
+
+@lru_cache(maxsize=64)
+def _runs(forward: Callable[..., Any], call: str) -> bool:
+    try:
+        return call in inspect.getsource(forward)
+    except (OSError, TypeError):  # no source at hand
+        return False
 
 
 @contextmanager
-def _only_at(head: Any, positions: torch.Tensor) -> Iterator[list[bool]]:
-    """Within the block ``head`` sees only these of its (B·T) inputs, as one row; the list tells if it ran."""
-    ran: list[bool] = []
+def _tail(model: Any, layers: Any, output: Any) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """Within the block the given function makes logits (n, V) of states (n, H), as the model itself would."""
+    given: list[torch.Tensor] = []
 
-    def cut(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        ran.append(True)
-        hidden = inputs[0]  # (B, T, H)
-        where = positions.to(hidden.device)
-        return (hidden.reshape(-1, hidden.shape[-1]).index_select(0, where).unsqueeze(0), *inputs[1:])
+    def stand_in(*_: Any, **__: Any) -> Any:
+        made = copy.copy(output)
+        made.last_hidden_state = given[-1].unsqueeze(0)
+        return made
 
-    handle = None if head is None else head.register_forward_pre_hook(cut)
+    def logits(states: torch.Tensor) -> torch.Tensor:
+        given[:] = [states]
+        nothing = torch.zeros((1, len(states)), dtype=torch.long, device=states.device)
+        found: torch.Tensor = model(input_ids=nothing, use_cache=False).logits
+        return found[0]
+
+    own = layers.__dict__.get("forward")
+    layers.forward = stand_in
     try:
-        yield ran
+        yield logits
     finally:
-        if handle is not None:
-            handle.remove()
+        if own is None:
+            del layers.forward
+        else:
+            layers.forward = own
+
+
+@contextmanager
+def _as_they_are() -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    yield lambda logits: logits

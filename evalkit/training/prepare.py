@@ -70,8 +70,6 @@ def _check_settings(job: TrainingJob) -> None:
         )
     if settings.offload == "activations" and not job.base.device.startswith("cuda"):
         job.tell("offload activations: on a CPU they are in main memory already.")
-    if settings.speed == "dense-cache":
-        raise CandidateError("speed: dense-cache cannot be had with this trainer; expected auto or plain.")
 
 
 def _rows(
@@ -90,5 +88,7 @@ def _rows(
         raise CandidateError(
             f"no {what} row is left: {len(conversations)} were given"
             + (f", {len(found.dropped)} are longer than max_length {limit}" if found.dropped else "")
+            + ("; raise max_length, choose `overlong: truncate`, or name other rows" if found.dropped else "")
+            + (" under `data: {validation: …}`" if what == "validation" else "")
         )
     return kept

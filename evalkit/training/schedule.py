@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from evalkit.training.batches import steps_per_epoch
-
-__all__ = ["make_schedule", "total_steps"]
+__all__ = ["make_schedule", "steps_per_epoch", "total_steps"]
 
 _NAMES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Optimiser steps that see every row once; the last one may see fewer rows.
+
+    >>> steps_per_epoch(250, 16)
+    16
+    """
+    return math.ceil(rows / batch_size)
 
 
 def total_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None) -> int:

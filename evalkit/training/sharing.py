@@ -1,36 +1,39 @@
-"""A prefix that the rows of a batch share is computed once, where that is exact.
+"""How a training runs its rows: in streams that share beginnings, in streams, or padded; probed, not assumed.
 
-The system prompt and the template around it are the same in most rows of a chat data set. They are run once
-at batch 1; the keys and values, gradients and all, are repeated for the rows, which go on from there. The
-gradient is that of the plain rows (relative difference below 1e-5 in fp32), because a causal model's states
-in the prefix do not depend on what follows.
-
-It is not exact under dropout (one mask would be drawn instead of one a row) and cannot be had with
-gradient checkpointing (which keeps no keys and values). Whether a family of models is exact is probed on a
-small random model of the same configuration.
+Whether a family of models gives the gradient of plain rows in a stream is found on a small random model of the
+same configuration, when a training starts. Under dropout nothing is shared, since one mask would be drawn
+instead of one a row.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
+from evalkit.errors import EvalkitError
 from evalkit.models.quiet import quiet
 from evalkit.specs.trainer import QloraSettings
-from evalkit.training.batches import collate
+from evalkit.training.attention import stream_attention
 from evalkit.training.loss import token_losses
+from evalkit.training.packing import Mode, Unit, make_batch
 from evalkit.training.rows import TokenRow
 
-__all__ = ["is_exact", "sharing"]
+__all__ = ["choose_mode", "is_exact"]
 
 _TOLERANCE = 1e-4  # relative, of loss and gradients in fp32; measured 2e-6 where a family is exact
+_NOUGHT = 1e-3  # of the largest norm: some gradients are rounding alone, such as that of a bias of all keys
+_WINDOW = 8  # of the probe's sliding attention, less than its rows' common beginning
+
+_found: WeakKeyDictionary[Any, dict[Mode, bool]] = WeakKeyDictionary()
 
 
-def sharing(model: Any, settings: QloraSettings, tell: Callable[[str], None]) -> bool:
-    """Whether a training shares prefixes; says why where it does not.
+def choose_mode(model: Any, settings: QloraSettings, tell: Callable[[str], None]) -> Mode:
+    """Return how a training runs its rows; says why where it is not in streams that share beginnings.
 
     Args:
         model: The base.
@@ -38,69 +41,100 @@ def sharing(model: Any, settings: QloraSettings, tell: Callable[[str], None]) ->
         tell: Hears the reason.
     """
     if settings.speed == "plain":
-        return False
+        return "plain"
+    name = type(model).__name__
+    if not is_exact(model, "packed"):
+        tell(f"{name}: rows are run padded, since packing them is not exact in this architecture.")
+        return "plain"
     if settings.dropout or settings.model_dropout:
-        tell("dropout: prefixes that rows share are computed once a row, since each row draws its own.")
-        return False
-    if settings.gradient_checkpointing:
-        tell("gradient_checkpointing: prefixes that rows share are computed once a row.")
-        return False
-    if not is_exact(model):
+        tell("dropout: beginnings that rows share are computed once a row, since each row draws its own.")
+        return "packed"
+    if not is_exact(model, "shared"):
         tell(
-            f"{type(model).__name__}: prefixes that rows share are computed once a row, since sharing them is "
-            "not exact in this architecture."
+            f"{name}: beginnings that rows share are computed once a row, since sharing them is not exact in "
+            "this architecture."
         )
-        return False
-    return True
+        return "packed"
+    return "shared"
 
 
-def is_exact(model: Any) -> bool:
-    """Whether sharing a prefix gives the plain loss and gradients in this architecture.
+def is_exact(model: Any, mode: Mode) -> bool:
+    """Whether running rows in this way gives the plain loss and gradients in this architecture.
 
-    A random model of the same configuration with few layers (every kind of layer that the base has) and a
-    small vocabulary is run both ways in fp32.
+    A random model of the same configuration with few layers (every kind of layer that the base has), a small
+    vocabulary and, where it has one, a short window is run both ways in fp32.
     """
+    known = _found.setdefault(model, {})
+    if mode not in known:
+        known[mode] = _probe(model, mode)
+    return known[mode]
+
+
+def _probe(model: Any, mode: Mode) -> bool:
     try:
         small = _small(model)
-        plain, shared = _gradients(small, False), _gradients(small, True)
-    except (ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, KeyError, IndexError):
-        return False  # an architecture that cannot go on from keys and values in this way
+        plain, other = _gradients(small, None), _gradients(small, mode)
+    except (
+        *(ValueError, TypeError, AttributeError, NotImplementedError, RuntimeError, KeyError, IndexError),
+        EvalkitError,
+    ):
+        return False  # an architecture that cannot be run in this way
+    floor = _NOUGHT * float(torch.stack([torch.linalg.vector_norm(a) for a in plain]).max())
     return all(
-        bool(torch.linalg.vector_norm(a - b) <= _TOLERANCE * torch.linalg.vector_norm(a))
-        for a, b in zip(plain, shared, strict=True)
+        float(torch.linalg.vector_norm(a - b)) <= _TOLERANCE * max(float(torch.linalg.vector_norm(a)), floor)
+        for a, b in zip(plain, other, strict=True)
     )
 
 
 def _small(model: Any) -> Any:
+    """A random fp32 model of the base's configuration, small enough to run in a moment."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(model.config)
     text = config.get_text_config()
-    kinds = list(getattr(text, "layer_types", None) or ["full"] * text.num_hidden_layers)
+    kinds = list(getattr(text, "layer_types", None) or ["all alike"] * text.num_hidden_layers)
     layers = max(2, max(kinds.index(kind) for kind in set(kinds)) + 1)
     text.num_hidden_layers, text.vocab_size, text.pad_token_id = min(layers, len(kinds)), 256, None
     if getattr(text, "layer_types", None):
         text.layer_types = kinds[: text.num_hidden_layers]
-    for name in ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout"):
-        if hasattr(text, name):
-            setattr(text, name, 0.0)
+    if getattr(text, "sliding_window", None):
+        text.sliding_window = _WINDOW
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     attention = getattr(model.config, "_attn_implementation", None)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+        small = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    return small.eval().to(next(model.parameters()).device)  # eval: no dropout
 
 
-def _gradients(model: Any, share: bool) -> list[torch.Tensor]:
-    """Loss and all gradients of three rows of different lengths after a common prefix of 12 tokens."""
-    numbers = torch.randint(4, 250, (60,), generator=torch.Generator().manual_seed(0)).tolist()
+def _gradients(model: Any, mode: Mode | None) -> list[torch.Tensor]:
+    """Loss and all gradients of four rows of different lengths; all begin with 12 tokens, two go on alike.
+
+    None as the mode: one row after the other, every logit.
+    """
+    numbers = torch.randint(4, 250, (90,), generator=torch.Generator().manual_seed(0)).tolist()
     rows = [
-        TokenRow((*numbers[:12], *numbers[start:end]), tuple(i > 14 for i in range(12 + end - start)), 1)
-        for start, end in ((12, 22), (22, 37), (37, 44))
+        TokenRow(ids, tuple(i > 14 for i in range(len(ids))), 1)
+        for ids in (
+            (*numbers[:12], *numbers[12:22]),
+            (*numbers[:12], *numbers[22:37]),
+            (*numbers[:12], *numbers[22:33], *numbers[40:50]),
+            (*numbers[:12], *numbers[50:57]),
+        )
     ]
     model.zero_grad(set_to_none=True)
     device = str(next(model.parameters()).device)
-    loss = token_losses(model, collate(rows, device, share=share)).mean()
-    torch.autograd.backward(loss)
-    return [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    if mode is None:
+        found = [_whole(model, torch.tensor([row.ids], device=device)) for row in rows]
+        losses = torch.cat([losses[14:] for losses in found])
+    else:
+        with stream_attention(model) if mode != "plain" else nullcontext():
+            losses = token_losses(model, make_batch([Unit("", rows, mode)], device))
+    torch.autograd.backward(losses.mean())
+    return [losses.mean().detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+def _whole(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    logits = model(input_ids=ids, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(logits[0, :-1].float(), ids[0, 1:], reduction="none")

@@ -27,9 +27,10 @@ def target_modules(model: Any, targets: str | list[str]) -> str | list[str]:
     Raises:
         CandidateError: A name that no linear layer has, with the nearest one that there is.
     """
-    if targets == "all-linear":
-        return targets
     linear = _linear_layers(model)
+    if targets == "all-linear":  # peft would count the parts of adapters that are there already
+        beside = any(".base_layer." in f"{name}." for name, _ in model.named_modules())
+        return sorted({name.rpartition(".")[2] for name in linear}) if beside else targets
     if isinstance(targets, str) and targets in _BLOCKS:
         blocks = _BLOCKS[targets]
         found = [name for name in linear if any(block in name.rpartition(".")[0] for block in blocks)]
@@ -53,7 +54,7 @@ def _linear_layers(model: Any) -> list[str]:
 
     head = model.get_output_embeddings()
     return [
-        name
+        name.removesuffix(".base_layer")  # of a layer with an adapter
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D) and module is not head and ".lora_" not in name
     ]

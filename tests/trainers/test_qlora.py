@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +23,11 @@ from evalkit.models import chat
 from evalkit.models.loading import load_base
 from evalkit.models.selftest import write_random_adapter
 from evalkit.specs.trainer import QloraSettings
-from evalkit.training.adapters import new_adapter
+from evalkit.training.attention import stream_attention
+from evalkit.training.batches import collate
 from evalkit.training.loss import validation_loss
+from evalkit.training.many import joined
 from evalkit.training.prepare import prepare
-from evalkit.training.schedule import make_schedule
 
 Jobs = Callable[..., Any]
 
@@ -85,7 +87,7 @@ def test_log_rows_are_what_the_contract_says(
     assert [entry["epoch"] for entry in log] == pytest.approx([1 / 3, 2 / 3, 1])
     for entry in log:
         assert set(entry) - {"validation_loss"} == {*keys, "supervised_tokens", "seconds"}
-        assert entry["supervised_tokens"] < entry["tokens"] <= entry["computed_tokens"]
+        assert entry["supervised_tokens"] < entry["computed_tokens"] <= entry["tokens"]
     assert ["validation_loss" in entry for entry in log] == [False, True, True]
     assert json.loads(json.dumps(log)) == log
     data = prepare(job)
@@ -165,40 +167,28 @@ def test_cut_into_micro_batches_makes_no_difference(
     assert [e["grad_norm"] for e in log] == pytest.approx([e["grad_norm"] for e in log_one], rel=1e-5)
 
 
-class Recorder:
-    """Stands where the optimiser does and keeps the gradients of the step."""
-
-    def __init__(self, adapter: Any) -> None:
-        self.adapter, self.gradients = adapter, {}
-
-    def step(self) -> None:
-        self.gradients = {name: p.grad.clone() for name, p in self.adapter.named.items()}
-
-    def zero_grad(self, set_to_none: bool) -> None:
-        for parameter in self.adapter.parameters:
-            parameter.grad = None
-
-
 @pytest.mark.parametrize("dropped", [0, 3])  # a full window, and the last, partial one of an epoch
-def test_gradients_of_micro_batches_add_up(qlora: ModuleType, job_of: Jobs, dropped: int) -> None:
+def test_gradients_of_micro_batches_add_up(
+    qlora: ModuleType, job_of: Jobs, rows: list[Conversation], dropped: int
+) -> None:
     found = []
-    for micro, share in ((1, False), (4, False), (8, True)):
-        job, _ = job_of({"micro_batch": micro, "max_grad_norm": None})
-        data = prepare(job)
-        with new_adapter(job.base, job.settings, 1) as adapter:
+    for micro, mode in ((1, "plain"), (4, "plain"), (8, "packed"), (1, "shared"), (8, "shared")):
+        job, _ = job_of({"micro_batch": micro, "max_grad_norm": None}, train=rows[: 8 - dropped])
+        member = qlora.Member("mine", job, prepare(job), mode)
+        with ExitStack() as stack:
+            assert qlora.enter(member, stack)
             with torch.no_grad():
-                for parameter in adapter.parameters:
+                for parameter in member.adapter.parameters:
                     parameter.add_(
                         torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.05
                     )
-            recorder = Recorder(adapter)
-            schedule = make_schedule(torch.optim.SGD(adapter.parameters, lr=0.1), "constant", 0.0, 5)
-            schedule.optimizer.step()
-            loop = qlora.Loop(job, data, adapter, recorder, schedule, 5, share)
-            qlora.take_step(loop, 1, data.train[: 8 - dropped])
-            found.append(torch.cat([gradient.flatten() for gradient in recorder.gradients.values()]))
-    assert float((found[0] - found[1]).norm() / found[0].norm()) < 1e-6
-    assert float((found[0] - found[2]).norm() / found[0].norm()) < 1e-5
+            if mode != "plain":
+                stack.enter_context(stream_attention(job.base.model))
+                stack.enter_context(joined([member.adapter]))
+            qlora.start(member)
+            qlora.gradients([member])
+            found.append(torch.cat([p.grad.flatten() for p in member.adapter.parameters]))
+    assert all(float((found[0] - other).norm() / found[0].norm()) < 1e-6 for other in found[1:])
 
 
 def test_bf16_base_with_fp32_adapters_learns(qlora: ModuleType, job_of: Jobs, tiny_folder: Path) -> None:
@@ -238,9 +228,8 @@ def test_training_stops_when_validation_gets_worse_and_keeps_the_best(
     assert len(found) == best + 3  # two validations in a row after the best one
     job.base.add_adapter("kept", job.folder / "adapter")
     with job.base.use("kept") as model:
-        assert validation_loss(model, prepare(job).validation, 4, "cpu") == pytest.approx(
-            min(found), rel=1e-6
-        )
+        kept = validation_loss(model, [collate(prepare(job).validation, "cpu")])
+    assert kept == {"": pytest.approx(min(found), rel=1e-6)}
     assert summary.validation_loss == min(found)
 
 
@@ -363,7 +352,6 @@ def test_rows_that_do_not_fit_are_told_and_none_left_is_an_error(
     ("settings", "told"),
     [
         ({"offload": "weights"}, "offload: weights"),
-        ({"speed": "dense-cache"}, "speed: dense-cache"),
         ({"targets": ["q_prj"]}, "Did you mean 'q_proj'"),
     ],
 )
@@ -373,6 +361,26 @@ def test_settings_that_cannot_be_had_are_refused(
     job, _ = job_of(settings)
     with pytest.raises(CandidateError, match=told):
         qlora.train(job)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
+def test_a_dense_cache_changes_no_number(
+    qlora: ModuleType, job_of: Jobs, tmp_path: Path, quantization: str
+) -> None:
+    said: list[str] = []
+    plain, log_plain = job_of({"warmup": 0.0}, quantization=quantization, folder=tmp_path / "plain")
+    qlora.train(plain)
+    settings = {"warmup": 0.0, "speed": "dense-cache"}
+    cached, log = job_of(settings, quantization=quantization, folder=tmp_path / "cached", tell=said.append)
+    before = snapshot(cached.base.model)
+    qlora.train(cached)
+    assert [(e["loss"], e["grad_norm"]) for e in log] == [
+        pytest.approx((e["loss"], e["grad_norm"]), rel=1e-6) for e in log_plain
+    ]
+    assert same(before, snapshot(cached.base.model))
+    assert said[0].startswith(
+        "dense-cache: 0.00 GB" if quantization == "nf4" else "dense-cache: the base has no"
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adamw_8bit", "paged_adamw", "paged_adamw_8bit"])

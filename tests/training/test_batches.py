@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.training.batches import micro_batches, steps_per_epoch, window
+from evalkit.training.batches import micro_batches, window
 from evalkit.training.rows import TokenRow
-from evalkit.training.schedule import total_steps
+from evalkit.training.schedule import steps_per_epoch, total_steps
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from evalkit.training.batches import collate
+from evalkit.training.batches import collate, micro_batches
 from evalkit.training.loss import supervised_logits, token_losses, validation_loss
 from evalkit.training.rows import TokenRow
 
@@ -100,11 +100,11 @@ def test_validation_is_a_mean_over_tokens_and_changes_nothing() -> None:
     model, rows = model_of("llama"), random_rows()
     model.train()
     state = torch.get_rng_state()
-    found = validation_loss(model, rows, 2, "cpu")
+    found = validation_loss(model, [collate(group, "cpu") for group in micro_batches(rows, 2)])[""]
     assert found == pytest.approx(
         float(full_loss(model, rows).detach()) / sum(row.targets for row in rows), rel=1e-6
     )
-    assert found == pytest.approx(validation_loss(model, rows, 6, "cpu"), rel=1e-6)
+    assert validation_loss(model, [collate(rows, "cpu")]) == {"": pytest.approx(found, rel=1e-6)}
     assert model.training
     assert torch.equal(state, torch.get_rng_state())
 

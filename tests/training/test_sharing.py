@@ -1,19 +1,22 @@
-"""A shared prefix gives the loss and gradients of plain rows, in the families where it is used."""
+"""A stream gives the loss and gradients of plain rows, in the families where it is used."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from evalkit.models.quiet import quiet
 from evalkit.specs.trainer import QloraSettings
-from evalkit.training.batches import collate, shared_prefix
-from evalkit.training.loss import token_losses
+from evalkit.training.attention import stream_attention
+from evalkit.training.loss import backpropagate, token_losses
+from evalkit.training.packing import Mode, Unit, make_batch
 from evalkit.training.rows import TokenRow
-from evalkit.training.sharing import is_exact, sharing
+from evalkit.training.sharing import choose_mode, is_exact
 
 SIZE = {
     "vocab_size": 300,
@@ -37,6 +40,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "granite": {},
     "gemma2": {"sliding_window": 8},
     "gemma3_text": {"sliding_window": 8},
+    "cohere2": {"sliding_window": 8},
+    "gpt_oss": {"sliding_window": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32, "pad_token_id": 3, "dropout": 0.0},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
     "gpt_neox": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4},
 }
@@ -66,11 +73,12 @@ def rows() -> list[TokenRow]:
     return made
 
 
-def loss_and_gradients(model: Any, share: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_and_gradients(model: Any, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
     model.zero_grad(set_to_none=True)
-    batch = collate(rows(), "cpu", share)
-    losses = token_losses(model, batch)
-    (losses * batch.weights).sum().backward()
+    with stream_attention(model) if mode != "plain" else nullcontext():
+        batch = make_batch([Unit("", rows(), mode)], "cpu")
+        losses = token_losses(model, batch)
+        (losses * batch.weights).sum().backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return losses.detach(), torch.cat(gradients)
 
@@ -78,68 +86,78 @@ def loss_and_gradients(model: Any, share: bool) -> tuple[torch.Tensor, torch.Ten
 @pytest.mark.parametrize("family", FAMILIES)
 def test_loss_and_gradients_are_those_of_plain_rows(family: str) -> None:
     model = tiny(family)
-    assert is_exact(model), "the probe refuses a family that it could take"
-    plain, shared = loss_and_gradients(model, False), loss_and_gradients(model, True)
-    assert torch.allclose(plain[0], shared[0], rtol=1e-4, atol=1e-5)
-    assert float((plain[1] - shared[1]).norm() / plain[1].norm()) < 1e-5
+    plain = loss_and_gradients(model, "plain")
+    for mode in ("packed", "shared"):
+        assert is_exact(model, mode), "the probe refuses a family that it could take"
+        found = loss_and_gradients(model, mode)
+        assert torch.allclose(plain[0], found[0], rtol=1e-4, atol=1e-5)
+        assert float((plain[1] - found[1]).norm() / plain[1].norm()) < 1e-5
 
 
-def test_the_probe_finds_a_model_that_forgets_its_prefix() -> None:
-    """A Llama whose layers see no keys and values from before: the loss after a prefix is another one."""
-    model = tiny("llama")
-    model.config.num_hidden_layers = 2
-    batch = collate(rows(), "cpu", share=True)
-    assert batch.prefix_ids is not None
-    whole = token_losses(model, batch)
-    without = token_losses(
-        model, collate([TokenRow(r.ids[20:], r.supervised[20:], r.row) for r in rows()], "cpu")
-    )
-    assert not torch.allclose(whole, without, rtol=1e-3), "the prefix must matter, or this file tests nothing"
+def test_gradients_are_those_of_full_logits_one_row_at_a_time() -> None:
+    """Nothing of ours on the other side: transformers' forward, torch's cross entropy."""
+    model = tiny("gemma2")
+    losses = []
+    for row in rows():
+        logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0, :-1]
+        labels = torch.tensor([i if on else -100 for i, on in zip(row.ids, row.supervised, strict=True)][1:])
+        losses.append(F.cross_entropy(logits, labels, reduction="sum") * row.weight)
+    torch.stack(losses).sum().backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    _, found = loss_and_gradients(model, "shared")
+    assert float((expected - found).norm() / expected.norm()) < 1e-5
 
 
-@pytest.mark.parametrize("family", ["mamba", "bloom"])
+@pytest.mark.parametrize("family", ["mamba", "bloom", "lfm2", "gptj"])
 def test_families_that_cannot_are_refused(family: str) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "n_layer": 2, "n_head": 4}
+    if family == "lfm2":
+        sizes |= {
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "layer_types": ["conv", "full_attention"],
+        }
+    if family == "gptj":
+        sizes = {"vocab_size": 300, "n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}
     with quiet():
-        config = AutoConfig.for_model(
-            family, vocab_size=300, hidden_size=32, num_hidden_layers=2, n_layer=2, n_head=4
-        )
+        config = AutoConfig.for_model(family, **sizes)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    taken = is_exact(model)
-    if taken:  # then it must be right
-        plain, shared = loss_and_gradients(model.train(), False), loss_and_gradients(model, True)
-        assert float((plain[1] - shared[1]).norm() / plain[1].norm()) < 1e-4
+    said: list[str] = []
+    assert choose_mode(model, QloraSettings(), said.append) == "plain"
+    assert said == [
+        f"{type(model).__name__}: rows are run padded, since packing them is not exact in this architecture."
+    ]
 
 
-def test_shared_prefix_by_hand() -> None:
-    def row(text: str, learned: int) -> TokenRow:
-        return TokenRow(tuple(map(ord, text)), tuple(i >= learned for i in range(len(text))), 1)
+def test_the_probe_leaves_the_model_as_it_was() -> None:
+    model = tiny("gemma3_text")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attention, state = model.config._attn_implementation, torch.get_rng_state()
+    assert is_exact(model, "shared")
+    assert model.config._attn_implementation == attention
+    assert model.training
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
-    assert shared_prefix([row("0123456789ab!", 12), row("0123456789cd!", 12)]) == 10
-    # the token before the first learned one predicts it, so it stays with its row: 12 - 1, not 12
-    assert shared_prefix([row("0123456789ab!", 12), row("0123456789ab?", 12)]) == 11
-    assert shared_prefix([row("0123456789ab!", 12)]) == 0
-    assert shared_prefix([row("0123456!", 7), row("0123456?", 7)]) == 0, "too short to pay"
 
-
-def test_computed_tokens_count_the_prefix_once() -> None:
-    plain, shared = collate(rows(), "cpu"), collate(rows(), "cpu", share=True)
-    assert plain.tokens == shared.tokens == sum(len(row.ids) for row in rows())
-    assert plain.computed_tokens == 4 * 42
-    assert shared.computed_tokens == 20 + 4 * 22
+def test_checkpointed_layers_are_run_again_with_the_same_layout() -> None:
+    model = tiny("llama")
+    _, expected = loss_and_gradients(model, "shared")
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.zero_grad(set_to_none=True)
+    with stream_attention(model):
+        batch = make_batch([Unit("", rows(), "shared")], "cpu")
+        backpropagate(model, batch, [1.0], nullcontext, nullcontext)
+    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert float((expected - found).norm() / expected.norm()) < 1e-6
 
 
 @pytest.mark.parametrize(
-    ("settings", "word"),
-    [
-        ({"dropout": 0.1}, "dropout"),
-        ({"model_dropout": 0.1}, "dropout"),
-        ({"gradient_checkpointing": True}, "gradient_checkpointing"),
-    ],
+    ("settings", "mode"),
+    [({"dropout": 0.1}, "packed"), ({"model_dropout": 0.1}, "packed"), ({"speed": "plain"}, "plain")],
 )
-def test_where_it_is_not_exact_plain_rows_are_used_and_said(settings: dict[str, Any], word: str) -> None:
+def test_where_it_is_not_exact_nothing_is_shared_and_said(settings: dict[str, Any], mode: str) -> None:
     said: list[str] = []
-    assert not sharing(tiny("llama"), QloraSettings(**settings), said.append)
-    assert word in said[0]
-    assert sharing(tiny("llama"), QloraSettings(), said.append)
-    assert not sharing(tiny("llama"), QloraSettings(speed="plain"), said.append)
-    assert len(said) == 1
+    assert choose_mode(tiny("llama"), QloraSettings(**settings), said.append) == mode
+    assert [sentence.split(":")[0] for sentence in said] == ["dropout"] * (mode == "packed")
+    assert choose_mode(tiny("llama"), QloraSettings(), said.append) == "shared"

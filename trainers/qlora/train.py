@@ -1,17 +1,17 @@
-"""QLoRA: supervised training of a LoRA adapter on a frozen, usually 4-bit base (Dettmers et al. 2023).
+"""QLoRA: supervised training of LoRA adapters on a frozen, usually 4-bit base (Dettmers et al. 2023).
 
-The loop is here, from top to bottom; what it is made of is in ``evalkit/training``, one concept a file. Copy
-this folder into your project (``evalkit copy trainers/qlora .``) and change it: ``train`` is all that is
-called.
+The loop is here, from top to bottom; what it is made of is in ``evalkit/training``, one concept a file. It trains
+several candidates in one pass over their base; one candidate is a case of it. Copy this folder into your project
+(``evalkit copy trainers/qlora .``) and change it: ``train_many`` and ``train`` are all that is called.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,240 +19,370 @@ import torch
 from evalkit.errors import CandidateError
 from evalkit.records import TrainingSummary
 from evalkit.training.adapters import NewAdapter, new_adapter
-from evalkit.training.batches import collate, micro_batches, steps_per_epoch, window
+from evalkit.training.attention import stream_attention
+from evalkit.training.batches import window
 from evalkit.training.checkpoints import Checkpoints, Position
+from evalkit.training.dense import dense_weights
 from evalkit.training.job import TrainingJob
-from evalkit.training.loss import token_losses, validation_loss
+from evalkit.training.joining import pass_key, why_alone
+from evalkit.training.loss import backpropagate, validation_loss
+from evalkit.training.many import joined
 from evalkit.training.memory import peak_memory, reset_peak_memory
 from evalkit.training.modes import compute_type, offloaded_activations, training_mode
 from evalkit.training.optimizer import make_optimizer
+from evalkit.training.packing import Mode, Unit, join, make_batch, streams
 from evalkit.training.prepare import Prepared, prepare
-from evalkit.training.rows import TokenRow
-from evalkit.training.schedule import make_schedule, total_steps
-from evalkit.training.sharing import sharing
+from evalkit.training.schedule import make_schedule, steps_per_epoch, total_steps
+from evalkit.training.sharing import choose_mode
 
-__all__ = ["train"]
+__all__ = ["train", "train_many"]
+
+Outcome = TrainingSummary | CandidateError
 
 
 def train(job: TrainingJob) -> TrainingSummary:
     """Train one adapter and write it to ``job.folder / "adapter"`` in peft's format.
-
-    The kept adapter is the one with the lowest loss on the validation rows, or the last one without such
-    rows. A killed training that is called again goes on at its last checkpoint, with the losses it would have
-    had.
 
     Raises:
         DataError: A row whose loss mask cannot be shown to be right.
         CandidateError: No row is left, a loss or gradient is not finite, or a setting does not fit the base.
         OutputFolderError: Checkpoints or the adapter cannot be written.
     """
-    settings, base = job.settings, job.base
-    data = prepare(job)
-    steps = total_steps(len(data.train), settings.batch_size, settings.epochs, settings.max_steps)
-    share = sharing(base.model, settings, job.tell)
-    job.progress.stage(f"train {job.name}", total=steps, unit="steps")
-    reset_peak_memory(base.device)
-    with ExitStack() as stack:
-        stack.enter_context(memory_errors(settings.micro_batch))
-        adapter = stack.enter_context(new_adapter(base, settings, data.seed, job.start))
-        stack.enter_context(
-            training_mode(base.model, settings.model_dropout, settings.gradient_checkpointing, job.tell)
-        )
-        optimizer = make_optimizer(
-            adapter.parameters,
-            settings.optimizer,
-            settings.learning_rate,
-            settings.weight_decay,
-            base.device,
-            job.tell,
-        )
-        schedule = make_schedule(optimizer, settings.schedule, settings.warmup, steps)
-        state = Loop(job, data, adapter, optimizer, schedule, steps, share)
-        position, stopped = run(state)
-        if data.validation:
-            adapter.load(state.checkpoints.load_best())
-        adapter.save(job.folder / "adapter")
-    summary = summarise(job, data, position, stopped)
-    job.progress.done(f"loss {summary.train_loss:.3f}" if summary.train_loss is not None else "")
-    return summary
+    (outcome,) = train_many([job])
+    if isinstance(outcome, CandidateError):
+        raise outcome
+    return outcome
+
+
+def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
+    """Train candidates of one base, in as few passes as their settings allow.
+
+    The kept adapter is the one with the lowest loss on the validation rows, or the last one without such rows. A
+    killed training that is called again goes on at its last checkpoint, with the losses it would have had. What a
+    candidate becomes does not depend on who it is trained with.
+
+    Returns:
+        For each job what it took, or why it could not be done; one that fails does not stop the others.
+
+    Raises:
+        DataError: A row whose loss mask cannot be shown to be right.
+        OutputFolderError: Checkpoints or an adapter cannot be written.
+    """
+    outcomes: dict[int, Outcome] = {}
+    passes: dict[Any, list[Member]] = {}
+    for number, job in enumerate(jobs):
+        try:
+            data = prepare(job)
+        except CandidateError as error:
+            outcomes[number] = error
+            continue
+        mode = choose_mode(job.base.model, job.settings, job.tell)
+        member = Member(f"in_training{number}", job, data, mode)
+        alone = member.mode == "plain" or why_alone(job.settings) is not None
+        passes.setdefault(number if alone else pass_key(job.settings), []).append(member)
+    for members in passes.values():
+        run(members)
+        for member in members:
+            if member.outcome is not None:
+                outcomes[int(member.slot.removeprefix("in_training"))] = member.outcome
+    return [outcomes[number] for number in range(len(jobs))]
 
 
 @dataclass
-class Loop:
-    """Everything the loop turns."""
+class Member:
+    """One candidate of a pass; each has an optimiser, a schedule, a limit of its gradient and a course of its own."""
 
+    slot: str
     job: TrainingJob
     data: Prepared
-    adapter: NewAdapter
-    optimizer: Any
-    schedule: Any
-    steps: int
-    share: bool
+    mode: Mode
+    adapter: NewAdapter = field(init=False)
+    optimizer: Any = field(init=False)
+    schedule: Any = field(init=False)
+    position: Position = field(init=False, default_factory=Position)
+    saved: float = field(init=False, default_factory=time.monotonic)
+    outcome: Outcome | None = field(init=False, default=None)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps, if it is not stopped early."""
+        settings = self.job.settings
+        return total_steps(len(self.data.train), settings.batch_size, settings.epochs, settings.max_steps)
+
+    @property
+    def per_epoch(self) -> int:
+        """Optimiser steps that see every row once."""
+        return steps_per_epoch(len(self.data.train), self.job.settings.batch_size)
+
+    @property
+    def validates(self) -> bool:
+        """Whether a validation is due: twice an epoch, and after the last step."""
+        done = self.position.step
+        regular = done % max(1, math.ceil(self.per_epoch / 2)) == 0
+        return bool(self.data.validation) and (regular or done == self.steps)
 
     @property
     def checkpoints(self) -> Checkpoints:
         """Where the last and the best state are kept."""
         return Checkpoints(self.job.folder / "checkpoint", self.data.key)
 
+    @property
+    def stopped(self) -> str | None:
+        """``finished``, ``early``, or None while there is more to do."""
+        patience = self.job.settings.early_stopping
+        if patience is not None and self.position.worse >= patience:
+            return "early"
+        return "finished" if self.position.step >= self.steps else None
 
-def run(loop: Loop) -> tuple[Position, str]:
-    """Take every optimiser step; return where the training ended and why: ``finished`` or ``early``."""
-    job, data, settings = loop.job, loop.data, loop.job.settings
-    position = resume(loop)
-    per_epoch = steps_per_epoch(len(data.train), settings.batch_size)
-    validate_every = max(1, math.ceil(per_epoch / 2))
-    saved = time.monotonic()
-    stopped = "early" if gave_up(position, settings.early_stopping) else "finished"
-    while position.step < loop.steps and stopped == "finished":
-        began = time.monotonic()
-        rows = [data.train[i] for i in window(position.step, len(data.train), settings.batch_size, data.seed)]
-        entry = {
-            "step": position.step + 1,
-            "epoch": round((position.step + 1) / per_epoch, 6),
-            **take_step(loop, position.step + 1, rows),
-        }
-        position.step += 1
-        if data.validation and (position.step % validate_every == 0 or position.step == loop.steps):
-            entry["validation_loss"] = validate(loop, position.step)
-            if position.improved(entry["validation_loss"]):
-                loop.checkpoints.save_best(loop.adapter.state())
-            if gave_up(position, settings.early_stopping):
-                stopped = "early"
-        entry["seconds"] = round(time.monotonic() - began, 6)
-        position.seconds += entry["seconds"]
-        position.rows.append(entry)
-        job.log(entry)
-        job.progress.advance(note=f"loss {entry['loss']:.3f}")
-        finished = position.step == loop.steps or stopped == "early"
-        if finished or time.monotonic() - saved >= job.checkpoint_seconds:
-            loop.checkpoints.save(position, loop.adapter.state(), loop.optimizer, loop.schedule)
-            saved = time.monotonic()
-    return position, stopped
+    def units(self, rows: Sequence[Any], size: int) -> list[Unit]:
+        """Cut rows into what is run at once, whoever else is in the pass."""
+        groups = streams(rows, size, self.job.base.device, self.mode)
+        first = (self.data.seed * 1_000_003 + self.position.step) * 1_000_003
+        seeds = range(first, first + len(groups))
+        return [Unit(self.slot, group, self.mode, seed) for group, seed in zip(groups, seeds, strict=True)]
 
 
-def take_step(loop: Loop, step: int, rows: Sequence[TokenRow]) -> dict[str, Any]:
-    """Take one optimiser step on these rows; return the step's readings.
-
-    The loss is the mean over the supervised tokens of all rows of the step, however they are cut into
-    micro-batches, so the last, smaller step of an epoch weighs its tokens right as well.
-
-    Raises:
-        CandidateError: The loss or the gradient is not finite.
-    """
-    job, settings, device = loop.job, loop.job.settings, loop.job.base.device
-    weight = sum(row.weight * row.targets for row in rows)
-    learning_rate = loop.schedule.get_last_lr()[0]
-    total, tokens, computed = 0.0, 0, 0
-    for group in micro_batches(rows, min(settings.micro_batch, settings.batch_size)):
-        batch = collate(group, device, loop.share)
-        with (
-            compute_type(settings.precision, job.base.dtype, device),
-            offloaded_activations(settings.offload, device),
-        ):
-            losses = token_losses(job.base.model, batch)  # (N,)
-        loss = (losses * batch.weights).sum() / weight
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise not_finite("loss", value, step, learning_rate)
-        torch.autograd.backward(loss)
-        total += value
-        tokens += batch.tokens
-        computed += batch.computed_tokens
-    limit = math.inf if settings.max_grad_norm is None else settings.max_grad_norm
-    norm = float(torch.nn.utils.clip_grad_norm_(loop.adapter.parameters, limit))
-    if not math.isfinite(norm):
-        raise not_finite("gradient norm", norm, step, learning_rate)
-    loop.optimizer.step()
-    loop.schedule.step()
-    loop.optimizer.zero_grad(set_to_none=True)
-    return {
-        "loss": total,
-        "learning_rate": learning_rate,
-        "grad_norm": norm,
-        "tokens": tokens,
-        "computed_tokens": computed,
-        "supervised_tokens": sum(row.targets for row in rows),
-    }
-
-
-def validate(loop: Loop, step: int) -> float:
-    """Return the loss per answer token on the held-out rows.
-
-    Raises:
-        CandidateError: It is not finite.
-    """
-    job, settings = loop.job, loop.job.settings
-    with compute_type(settings.precision, job.base.dtype, job.base.device):
-        loss = validation_loss(
-            job.base.model, loop.data.validation, settings.micro_batch, job.base.device, loop.share
-        )
-    if not math.isfinite(loss):
-        raise not_finite("validation loss", loss, step, loop.schedule.get_last_lr()[0])
-    return loss
-
-
-def resume(loop: Loop) -> Position:
-    """Go back to the last checkpoint of this very training, if there is one."""
-    found = loop.checkpoints.load(loop.optimizer, loop.schedule)
-    if found is None:
-        return Position()
-    position, adapter = found
-    loop.adapter.load(adapter)
-    loop.job.tell(f"resumed after step {position.step} of {loop.steps}.")
-    for entry in position.rows:
-        loop.job.log(entry)
-    loop.job.progress.advance(position.step)
-    return position
-
-
-def gave_up(position: Position, patience: int | None) -> bool:
-    """Whether this many validations in a row were no better than the best one."""
-    return patience is not None and position.worse >= patience
-
-
-def not_finite(what: str, value: float, step: int, learning_rate: float) -> CandidateError:
-    """Say where a training broke, and what most likely broke it."""
-    if learning_rate > 1e-3:
-        likely = "Most likely the learning_rate is more than LoRA stands: try a tenth of it."
-    else:
-        likely = "Most likely the base's weights are damaged or hold NaN; a lower learning_rate may help too."
-    return CandidateError(
-        f"training stopped: the {what} is {value} at step {step}, learning rate {learning_rate:g}. {likely}"
-    )
-
-
-@contextmanager
-def memory_errors(micro_batch: int) -> Iterator[None]:
-    """Say what to change where the device runs out of memory.
-
-    Raises:
-        CandidateError: It did.
-    """
+def run(members: Sequence[Member]) -> None:
+    """Train the candidates of one pass; their outcomes stand in them."""
+    base, first = members[0].job.base, members[0].job
+    names = ", ".join(member.job.name for member in members)
+    first.progress.stage(f"train {names}", total=sum(member.steps for member in members), unit="steps")
+    reset_peak_memory(base.device)
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise CandidateError(
-            f"the device is out of memory: write a smaller micro_batch than {micro_batch}, "
-            "gradient_checkpointing: true, or a smaller max_length."
-        ) from error
+        with ExitStack() as stack:
+            ready = [member for member in members if enter(member, stack)]
+            if ready:
+                train_ready(ready, stack)
+    except torch.OutOfMemoryError:
+        fail(members, out_of_memory(first.settings.micro_batch))
+    except CandidateError as error:  # a setting, the same for all of a pass, that cannot be had on this base
+        fail(members, error)
+    last = [member.position.rows[-1]["loss"] for member in members if member.position.rows]
+    first.progress.done("loss " + ", ".join(f"{loss:.3f}" for loss in last) if last else "")
 
 
-def summarise(job: TrainingJob, data: Prepared, position: Position, stopped: str) -> TrainingSummary:
-    """Add up the log."""
-    rows = position.rows
-    per_epoch = steps_per_epoch(len(data.train), job.settings.batch_size)
-    last = rows[-per_epoch:]
-    supervised = sum(row["supervised_tokens"] for row in last)
+def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
+    """Take every step of the candidates whose adapters are on the base."""
+    first = ready[0].job
+    model, settings = first.base.model, first.settings
+    stack.enter_context(
+        training_mode(model, settings.model_dropout, settings.gradient_checkpointing, first.tell)
+    )
+    if settings.speed == "dense-cache":
+        stack.enter_context(dense_weights(model, first.tell))
+    if ready[0].mode != "plain":
+        stack.enter_context(stream_attention(model))
+        if not settings.dora:  # peft's own forward does DoRA
+            stack.enter_context(joined([member.adapter for member in ready]))
+    for member in ready:
+        others = ", ".join(other.job.name for other in ready if other is not member)
+        if others:
+            member.job.tell(f"trained in one pass with {others}.")
+        start(member)
+    while active := [member for member in ready if member.outcome is None]:
+        turn(active)
+
+
+def fail(members: Sequence[Member], error: CandidateError) -> None:
+    """End all that are not done."""
+    for member in members:
+        member.outcome = member.outcome or error
+
+
+def enter(member: Member, stack: ExitStack) -> bool:
+    """Put a candidate's adapter on the base; whether that could be done."""
+    job = member.job
+    try:
+        member.adapter = stack.enter_context(
+            new_adapter(job.base, job.settings, member.data.seed, job.start, member.slot)
+        )
+    except CandidateError as error:
+        member.outcome = error
+        return False
+    return True
+
+
+def start(member: Member) -> None:
+    """Make what steps a candidate, and go back to the last checkpoint of this very training, if there is one."""
+    job, settings = member.job, member.job.settings
+    member.optimizer = make_optimizer(
+        member.adapter.parameters,
+        settings.optimizer,
+        settings.learning_rate,
+        settings.weight_decay,
+        job.base.device,
+        job.tell,
+    )
+    member.schedule = make_schedule(member.optimizer, settings.schedule, settings.warmup, member.steps)
+    found = member.checkpoints.load(member.optimizer, member.schedule)
+    if found is None:
+        return
+    member.position, adapter = found
+    member.adapter.load(adapter)
+    job.tell(f"resumed after step {member.position.step} of {member.steps}.")
+    for entry in member.position.rows:
+        job.log(entry)
+    job.progress.advance(member.position.step)
+    if member.stopped is not None:
+        finish(member)
+
+
+def turn(active: Sequence[Member]) -> None:
+    """Let every candidate take its next optimiser step, and validate where that is due.
+
+    The loss of a candidate's step is the mean over the supervised tokens of all its rows, however they are cut
+    and whoever they are run with, so the last, smaller step of an epoch weighs its tokens right as well.
+    """
+    readings = gradients(active)
+    stepped = [member for member in active if step(member, readings[member.slot])]
+    validate([member for member in stepped if member.validates], readings)
+    for member in stepped:
+        if member.outcome is None:
+            record(member, readings[member.slot])
+
+
+def gradients(active: Sequence[Member]) -> dict[str, dict[str, Any]]:
+    """Compute the gradient of everybody's next step; return its readings so far, by slot.
+
+    A candidate whose loss is not finite is out; the others' rows never meet its own.
+    """
+    first = active[0].job
+    device, settings = first.base.device, first.settings
+    members = {member.slot: member for member in active}
+    queues, readings, weights = [], {}, {}
+    for member in active:
+        data, batch_size = member.data, member.job.settings.batch_size
+        rows = [data.train[i] for i in window(member.position.step, len(data.train), batch_size, data.seed)]
+        queues.append(member.units(rows, min(member.job.settings.micro_batch, batch_size)))
+        weights[member.slot] = sum(row.weight * row.targets for row in rows)
+        readings[member.slot] = {
+            "step": member.position.step + 1,
+            "epoch": round((member.position.step + 1) / member.per_epoch, 6),
+            "loss": 0.0,
+            "learning_rate": member.schedule.get_last_lr()[0],
+            "grad_norm": 0.0,
+            "tokens": sum(len(row.ids) for row in rows),
+            "computed_tokens": 0,
+            "supervised_tokens": sum(row.targets for row in rows),
+            "seconds": 0.0,
+        }
+    for units in join(queues, device):
+        began = time.monotonic()
+        batch = make_batch(units, device)
+        losses = backpropagate(
+            first.base.model,
+            batch,
+            [1 / weights[unit.owner] for unit in units],
+            lambda: compute_type(settings.precision, first.base.dtype, device),
+            lambda: offloaded_activations(settings.offload, device),
+        )  # (N,)
+        spent = time.monotonic() - began
+        for part in batch.parts:
+            span, reading = slice(*part.targets), readings[part.owner]
+            reading["loss"] += float((losses[span] * batch.weights[span]).sum()) / weights[part.owner]
+            reading["computed_tokens"] += part.computed
+            reading["seconds"] += spent * part.computed / batch.computed_tokens
+            if not math.isfinite(reading["loss"]):
+                members[part.owner].outcome = not_finite("loss", reading)
+    return readings
+
+
+def step(member: Member, reading: dict[str, Any]) -> bool:
+    """Take a candidate's optimiser step; whether it goes on."""
+    began = time.monotonic()
+    if member.outcome is None:
+        limit = member.job.settings.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(member.adapter.parameters, math.inf if limit is None else limit)
+        reading["grad_norm"] = float(norm)
+        if not math.isfinite(reading["grad_norm"]):
+            member.outcome = not_finite("gradient norm", reading)
+    if member.outcome is not None:
+        member.optimizer.zero_grad(set_to_none=True)
+        return False
+    member.optimizer.step()
+    member.schedule.step()
+    member.optimizer.zero_grad(set_to_none=True)
+    member.position.step += 1
+    reading["seconds"] += time.monotonic() - began
+    return True
+
+
+def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]]) -> None:
+    """Note the loss per answer token on the held-out rows, and keep the adapter where it is the lowest so far."""
+    if not due:
+        return
+    began, first = time.monotonic(), due[0].job
+    queues = [member.units(member.data.validation, member.job.settings.micro_batch) for member in due]
+    with compute_type(first.settings.precision, first.base.dtype, first.base.device):
+        batches = (make_batch(units, first.base.device) for units in join(queues, first.base.device))
+        losses = validation_loss(first.base.model, batches)
+    computed = {queue[0].owner: sum(unit.computed for unit in queue) for queue in queues}
+    spent = (time.monotonic() - began) / sum(computed.values())
+    for member in due:
+        reading, loss = readings[member.slot], losses[member.slot]
+        reading["seconds"] += spent * computed[member.slot]
+        if not math.isfinite(loss):
+            member.outcome = not_finite("validation loss", {**reading, "loss": loss})
+            continue
+        reading["validation_loss"] = loss
+        if member.position.improved(loss):
+            member.checkpoints.save_best(member.adapter.state())
+
+
+def record(member: Member, reading: dict[str, Any]) -> None:
+    """Log a finished step; write a checkpoint where the last one is old, and end where it was the last step."""
+    job, position = member.job, member.position
+    reading["seconds"] = round(reading["seconds"], 6)
+    position.seconds += reading["seconds"]
+    position.rows.append(reading)
+    job.log(reading)
+    job.progress.advance(note=f"loss {reading['loss']:.3f}")
+    if member.stopped is not None or time.monotonic() - member.saved >= job.checkpoint_seconds:
+        member.checkpoints.save(position, member.adapter.state(), member.optimizer, member.schedule)
+        member.saved = time.monotonic()
+    if member.stopped is not None:
+        finish(member)
+
+
+def finish(member: Member) -> None:
+    """Write the adapter that is kept, and add up the log; the candidate's rows leave the stream."""
+    if member.data.validation:
+        member.adapter.load(member.checkpoints.load_best())
+    member.adapter.save(member.job.folder / "adapter")
+    position, rows = member.position, member.position.rows
+    last = rows[-member.per_epoch :]
     tokens = sum(row["tokens"] for row in rows)
-    return TrainingSummary(
+    member.outcome = TrainingSummary(
         tokens=tokens,
         computed_tokens=sum(row["computed_tokens"] for row in rows),
         supervised_tokens=sum(row["supervised_tokens"] for row in rows),
         steps=position.step,
         seconds=position.seconds,
         tokens_per_second=tokens / position.seconds if position.seconds else 0.0,
-        peak_memory_bytes=peak_memory(job.base.device),
-        train_loss=sum(row["loss"] * row["supervised_tokens"] for row in last) / supervised,
+        peak_memory_bytes=peak_memory(member.job.base.device),
+        train_loss=sum(row["loss"] * row["supervised_tokens"] for row in last)
+        / sum(row["supervised_tokens"] for row in last),
         validation_loss=position.best_loss,
-        stopped=stopped,
+        stopped=member.stopped or "finished",
+    )
+
+
+def not_finite(what: str, reading: dict[str, Any]) -> CandidateError:
+    """Say where a training broke, and what most likely broke it."""
+    value = reading["grad_norm"] if what == "gradient norm" else reading["loss"]
+    if reading["learning_rate"] > 1e-3:
+        likely = "Most likely the learning_rate is more than LoRA stands: try a tenth of it."
+    else:
+        likely = "Most likely the base's weights are damaged or hold NaN; a lower learning_rate may help too."
+    return CandidateError(
+        f"training stopped: the {what} is {value} at step {reading['step']}, learning rate "
+        f"{reading['learning_rate']:g}. {likely}"
+    )
+
+
+def out_of_memory(micro_batch: int) -> CandidateError:
+    """Say what to change where the device runs out of memory."""
+    return CandidateError(
+        f"the device is out of memory: write a smaller micro_batch than {micro_batch}, "
+        "gradient_checkpointing: true, or a smaller max_length."
     )

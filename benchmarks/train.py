@@ -1,0 +1,394 @@
+"""How fast evalkit trains beside TRL's SFTTrainer: same base, rows, masks, order and steps, on this machine.
+
+    python benchmarks/train.py [--quick] [--repeats 3] [--maths FILE.jsonl] [--out FILE.json]
+
+Each measurement is a process of its own (load time apart, peak memory its own). ``--maths`` takes rows with
+``question`` and ``answer``, such as GSM8K's; without it, seeded word problems of GSM8K's lengths stand in. The other
+rows are the quickstart's support tickets under system prompts of 20, 70 and 400 tokens. Both sides compute in the
+type that ``dtype: auto`` stands for on this machine. TRL runs without gradient checkpointing, with completion-only
+loss on our masks, 4 × 2 rows a step; its padding-free mode needs FlashAttention and is used where that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # its own folder would hide the standard library's ``statistics``
+
+import statistics  # noqa: E402
+
+import torch  # noqa: E402
+
+from evalkit.catalog import find, load_module  # noqa: E402
+from evalkit.data.conversation import Conversation  # noqa: E402
+from evalkit.models.loading import Base, load_base  # noqa: E402
+from evalkit.specs.trainer import QloraSettings  # noqa: E402
+from evalkit.training.batches import collate, micro_batches, window  # noqa: E402
+from evalkit.training.job import TrainingJob  # noqa: E402
+from evalkit.training.loss import validation_loss  # noqa: E402
+from evalkit.training.memory import peak_memory  # noqa: E402
+from evalkit.training.prepare import Prepared, prepare  # noqa: E402
+
+MODEL = "smollm2-135m-instruct-q4_1"
+HELD_OUT = 16
+CANDIDATES = (
+    {"rank": 4},
+    {"rank": 8, "learning_rate": 1e-3},
+    {"rank": 16},
+    {"rank": 32, "learning_rate": 1e-3},
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows of the table.
+
+    Attributes:
+        label: What it is called in the table.
+        rows: How many are trained on; one epoch of 8 a step.
+        system: Tokens of the system prompt, about; 0: maths, without one.
+        target: Least ratio to TRL asked for.
+    """
+
+    label: str
+    rows: int
+    system: int
+    target: float
+
+
+CASES = {
+    "maths": Case("maths, nothing to share", 64, 0, 2.2),
+    "short": Case("tickets, 20-token system prompt", 128, 20, 2.8),
+    "intents": Case("tickets, 70-token system prompt", 128, 70, 3.3),
+    "long": Case("tickets, 400-token system prompt", 64, 400, 8.0),
+}
+
+
+def main() -> None:
+    """Measure everything, or one thing for the process that does."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="24 rows a case and one repeat")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--maths", type=Path, help="rows with question and answer")
+    parser.add_argument(
+        "--cases", nargs="*", choices=[*CASES, "four", "growth"], default=[*CASES, "four", "growth"]
+    )
+    parser.add_argument("--out", type=Path, help="all measurements as JSON")
+    parser.add_argument("--one", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(one(*given.one, given)))
+        return
+    repeats = 1 if given.quick else given.repeats
+    found = {"gemm_gflops": gemm_rate(), "threads": torch.get_num_threads()}
+    print(f"fp32 GEMM: {found['gemm_gflops']:.0f} GFLOP/s on {found['threads']} threads\n")
+    print(
+        "| rows | TRL | evalkit | ratio | asked | held-out loss TRL / evalkit | peak memory ratio | of GEMM rate |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name in [name for name in CASES if name in given.cases]:
+        found[name] = compare(name, given, repeats, found["gemm_gflops"])
+    if "four" in given.cases:
+        found["four"] = four(given)
+    if "growth" in given.cases:
+        found["growth"] = growth(given)
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=2), "utf-8")
+
+
+def compare(name: str, given: argparse.Namespace, repeats: int, gemm: float) -> dict[str, Any]:
+    """Measure one case on both sides and print its line."""
+    sides = {side: [child(side, name, given) for _ in range(repeats)] for side in ("trl", "evalkit")}
+    middle = {
+        side: statistics.median(run["tokens"] / run["seconds"] for run in runs)
+        for side, runs in sides.items()
+    }
+    trl, ours = sides["trl"][0], sides["evalkit"][0]
+    reached = statistics.median(run["flop"] / run["seconds"] for run in sides["evalkit"]) / 1e9 / gemm
+    print(
+        f"| {CASES[name].label} | {middle['trl']:.0f} | {middle['evalkit']:.0f} tok/s "
+        f"| {middle['evalkit'] / middle['trl']:.2f} | {CASES[name].target} "
+        f"| {trl['held_out']:.4f} / {ours['held_out']:.4f} | {ours['peak'] / trl['peak']:.2f} | {reached:.2f} |",
+        flush=True,
+    )
+    return sides
+
+
+def four(given: argparse.Namespace) -> dict[str, float]:
+    """Four candidates in one pass against TRL four times, process start included."""
+    began = time.monotonic()
+    child("evalkit", "four", given)
+    ours = time.monotonic() - began
+    began = time.monotonic()
+    for number in range(len(CANDIDATES)):
+        child(f"trl{number}", "intents", given)
+    trl = time.monotonic() - began
+    print(
+        f"\nfour candidates, start included: TRL {trl:.0f} s, evalkit {ours:.0f} s, ratio {trl / ours:.2f} (asked: 5)"
+    )
+    return {"trl": trl, "evalkit": ours}
+
+
+def growth(given: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a step with 1, 2, 4 and 8 candidates, and by length of rows."""
+    found = {
+        name: child("evalkit", name, given)["step"]
+        for name in ("k1", "k2", "k4", "k8", "t64", "t128", "t256")
+    }
+    print("\n| candidates | 1 | 2 | 4 | 8 |\n|---|---|---|---|---|")
+    print("| seconds a step | " + " | ".join(f"{found[f'k{k}']:.2f}" for k in (1, 2, 4, 8)) + " |")
+    print("\n| tokens a row | 64 | 128 | 256 |\n|---|---|---|---|")
+    print("| seconds a step | " + " | ".join(f"{found[f't{t}']:.2f}" for t in (64, 128, 256)) + " |")
+    return found
+
+
+def child(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Run one measurement in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", side, case]
+    command += ["--quick"] if given.quick else []
+    command += ["--maths", str(given.maths)] if given.maths else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} {case} failed:\n{done.stderr[-2000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measured
+
+
+def one(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
+    """One measurement: load, then time the training alone."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    base = load_base(MODEL, quantization="nf4", dtype="auto", device="auto")
+    with tempfile.TemporaryDirectory() as folder:
+        if case[0] in "kt" and case[1:].isdigit():
+            return step_of(base, case, Path(folder))
+        if case == "four":
+            jobs = [
+                job_of(base, "intents", given, Path(folder) / str(n), extra)
+                for n, extra in enumerate(CANDIDATES)
+            ]
+            return ours(jobs)
+        number = side.removeprefix("trl") if side.startswith("trl") else ""
+        job = job_of(base, case, given, Path(folder), CANDIDATES[int(number)] if number else {})
+        return ours([job]) if side == "evalkit" else theirs(job)
+
+
+def ours(jobs: list[TrainingJob]) -> dict[str, Any]:
+    """Train with evalkit."""
+    began = time.monotonic()
+    summaries = load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
+    spent = time.monotonic() - began
+    return {
+        "seconds": spent,
+        "tokens": sum(summary.tokens for summary in summaries),
+        "flop": sum(
+            flop(jobs[0].base, summary.computed_tokens, summary.supervised_tokens) for summary in summaries
+        ),
+        "peak": peak_memory(jobs[0].base.device),
+        "step": spent / max(summary.steps for summary in summaries),
+        "held_out": held_out(jobs[0], jobs[0].folder / "adapter"),
+    }
+
+
+def flop(base: Base, computed: int, supervised: int) -> float:
+    """Products forwards and back through frozen weights, without the adapters' and attention's."""
+    head = base.model.get_output_embeddings()
+    linear = [m for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    inside = sum(layer.in_features * layer.out_features for layer in linear)
+    return 4.0 * (computed * inside + supervised * head.in_features * head.out_features)
+
+
+def theirs(job: TrainingJob) -> dict[str, Any]:
+    """Train with TRL on the same quantised weights, ids, masks, order and initialisation scheme."""
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from trl import SFTConfig, SFTTrainer
+
+    settings, data = job.settings, prepare(job)
+    order = [
+        i
+        for step in range(steps(data))
+        for i in window(step, len(data.train), settings.batch_size, data.seed)
+    ]
+    rows = [
+        {
+            "input_ids": list(data.train[i].ids),
+            "completion_mask": [int(on) for on in data.train[i].supervised],
+        }
+        for i in order
+    ]
+    torch.manual_seed(data.seed)
+    adapter = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(job.base.model, adapter, autocast_adapter_dtype=False)
+    arguments = SFTConfig(
+        output_dir=str(job.folder / "trl"),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        weight_decay=settings.weight_decay,
+        completion_only_loss=True,
+        max_length=None,
+        gradient_checkpointing=False,
+        bf16=job.base.dtype == "bf16",
+        use_cpu=job.base.device == "cpu",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=job.base.tokenizer,
+    )
+    began = time.monotonic()
+    trainer.train()
+    spent = time.monotonic() - began
+    peak = peak_memory(job.base.device)
+    model.eval()
+    return {
+        "seconds": spent,
+        "tokens": sum(len(row["input_ids"]) for row in rows),
+        "peak": peak,
+        "held_out": loss_of(job, data),
+    }
+
+
+def held_out(job: TrainingJob, adapter: Path) -> float:
+    """Loss per answer token on rows that were not learned."""
+    job.base.add_adapter("trained", adapter)
+    with job.base.use("trained"):
+        return loss_of(job, prepare(job))
+
+
+def loss_of(job: TrainingJob, data: Prepared) -> float:
+    rows = held_out_rows[job.folder]
+    masked = prepare(
+        TrainingJob(base=job.base, settings=job.settings, train=rows, validation=[], folder=job.folder)
+    )
+    batches = [collate(group, job.base.device) for group in micro_batches(masked.train, 8)]
+    return next(iter(validation_loss(job.base.model, batches).values()))
+
+
+def steps(data: Prepared) -> int:
+    """Optimiser steps of one epoch of 8 rows."""
+    return -(-len(data.train) // 8)
+
+
+held_out_rows: dict[Path, list[Conversation]] = {}
+
+
+def job_of(
+    base: Base, case: str, given: argparse.Namespace, folder: Path, extra: dict[str, Any]
+) -> TrainingJob:
+    """One epoch over a case's rows, 8 a step; the same number are held out for every case."""
+    count = 24 if given.quick else CASES[case].rows
+    made = maths(given.maths, count + HELD_OUT) if case == "maths" else tickets(base, CASES[case].system)
+    held_out_rows[folder] = made[count : count + HELD_OUT]
+    settings = QloraSettings(**{"rank": 16, "batch_size": 8, "epochs": 1.0, "early_stopping": None, **extra})
+    return TrainingJob(base=base, settings=settings, train=made[:count], validation=[], folder=folder)
+
+
+def step_of(base: Base, case: str, folder: Path) -> dict[str, Any]:
+    """Two steps: of k candidates on the tickets, or of one on rows of t tokens."""
+    number = int(case[1:])
+    if case[0] == "k":
+        rows, candidates = tickets(base, 70)[:16], number
+    else:
+        ids = random.Random(3).sample(range(100, 40_000), number * 16)
+        texts = [base.tokenizer.decode(ids[i * number : (i + 1) * number]) for i in range(16)]
+        rows = [Conversation(row=i, text=text) for i, text in enumerate(texts, 1)]
+        candidates = 1
+    settings = QloraSettings(batch_size=8, epochs=1.0, early_stopping=None)
+    jobs = [
+        TrainingJob(base=base, settings=settings, train=rows, validation=[], folder=folder / str(n), seed=n)
+        for n in range(candidates)
+    ]
+    held_out_rows[folder / "0"] = rows[:1]
+    return ours(jobs)
+
+
+def tickets(base: Base, system: int) -> list[Conversation]:
+    """The quickstart's rows under a system prompt of about so many tokens."""
+    path = ROOT / "studies/quickstart/tasks/tickets/train.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    words = "Classify the message of a customer. Reply with exactly one of the ten topics and nothing else."
+    ids = base.tokenizer(words, add_special_tokens=False)["input_ids"]
+    prompt = base.tokenizer.decode((ids * (1 + system // len(ids)))[:system])
+    return [
+        Conversation(
+            row=i,
+            messages=[
+                {"role": "system", "content": prompt},
+                {"role": "user", "content": row["text"]},
+                {"role": "assistant", "content": row["intent"]},
+            ],
+        )
+        for i, row in enumerate(rows, 1)
+    ]
+
+
+def maths(path: Path | None, count: int) -> list[Conversation]:
+    """Word problems: a file's, or seeded ones whose questions and answers are about as long as GSM8K's."""
+    if path is not None:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()[:count]]
+        pairs = [(row["question"], row["answer"]) for row in rows]
+    else:
+        pairs = [problem(random.Random(f"maths:{i}")) for i in range(count)]
+    return [
+        Conversation(row=i, messages=[{"role": "user", "content": q}, {"role": "assistant", "content": a}])
+        for i, (q, a) in enumerate(pairs, 1)
+    ]
+
+
+def problem(rng: random.Random) -> tuple[str, str]:
+    """A chain of sums, told and worked out."""
+    name, thing = (
+        rng.choice(["Ada", "Bo", "Cleo", "Dan", "Eve"]),
+        rng.choice(["apples", "stamps", "coins", "books"]),
+    )
+    total = rng.randint(5, 60)
+    told, worked = [f"{name} has {total} {thing}."], [f"{name} starts with {total} {thing}."]
+    for _ in range(rng.randint(2, 6)):
+        more, day = rng.randint(2, 40), rng.choice(["Monday", "Tuesday", "Friday", "Sunday"])
+        told.append(f"On {day} a friend brings {name} {more} more {thing}.")
+        worked.append(
+            f"After {day} there are {total} + {more} = <<{total}+{more}={total + more}>>{total + more} {thing}."
+        )
+        total += more
+    return " ".join([*told, f"How many {thing} does {name} have?"]), "\n".join([*worked, f"#### {total}"])
+
+
+def gemm_rate() -> float:
+    """GFLOP/s of a product of the size of a step's: 1,024 tokens through 576 → 1,536."""
+    a, b = torch.randn(1024, 576), torch.randn(576, 1536)
+    times = []
+    for _ in range(30):
+        began = time.perf_counter()
+        torch.mm(a, b)
+        times.append(time.perf_counter() - began)
+    return 2 * 1024 * 576 * 1536 / statistics.median(times) / 1e9
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Candidates of a study that train in one pass: planned, trained, kept apart, and cached one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import evalkit
+from evalkit.running.folder import RunFolder
+
+Project = Callable[..., Path]
+SETTINGS = "max_steps: 6, batch_size: 4, learning_rate: 5.0e-3"
+ONE = f"{{rank: 4, {SETTINGS}}}}}"
+MORE = f"""{ONE}
+  - {{name: r8, kind: train, settings: {{rank: 8, {SETTINGS}}}}}
+  - {{name: wild, kind: train, settings: {{rank: 4, {SETTINGS}, alpha: 1.0e+38, warmup: 0}}}}
+  - {{name: dora, kind: train, settings: {{rank: 4, {SETTINGS}, dora: true}}}}"""
+
+
+class Recording:
+    """Remembers the stages that were begun."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        self.stages.append(name)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+    def done(self, note: str = "") -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def test_candidates_train_in_one_pass_and_are_cached_apart(project: Project, tmp_path: Path) -> None:
+    study = project((ONE, MORE))
+    described = evalkit.describe(evalkit.plan(study))
+    assert described["passes"] == [
+        {"candidates": ["r4", "r8", "wild"], "alone": None},
+        {"candidates": ["dora"], "alone": "dora changes the base layers themselves"},
+    ]
+    progress = Recording()
+    run = evalkit.run(study, progress=progress)
+    assert [stage for stage in progress.stages if stage.startswith("train")] == [
+        "train r4, r8, wild",
+        "train dora",
+    ]
+    found = {row["name"]: row for row in run.results["candidates"]}
+    assert "training stopped" in found["wild"]["error"]
+    assert found["r4"]["error"] is None
+    assert "trained in one pass with r8, wild." in found["r4"]["notes"]
+    folder = RunFolder(run.path)
+    assert [len(folder.training(name)) for name in ("r4", "r8", "dora")] == [6, 6, 6]
+    configs = [
+        json.loads((run.path / "adapters" / name / "adapter_config.json").read_text())
+        for name in ("r4", "r8")
+    ]
+    assert [config["r"] for config in configs] == [4, 8]
+    spent = run.results["costs"]["seconds"]
+    assert spent["r8"]["train"] == pytest.approx(found["r8"]["training"]["seconds"])
+
+    again = Recording()
+    without = study.read_text().replace("name: wild", "name: other").replace(", alpha: 1.0e+38", ", seed: 9")
+    study.write_text(without)
+    second = evalkit.run(study, progress=again)
+    assert [stage for stage in again.stages if stage.startswith("train")] == ["train other"]
+    assert second.results["status"] == "complete"
