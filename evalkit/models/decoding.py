@@ -1,40 +1,55 @@
-"""Answers token by token: greedy or sampled, cut exactly at stop strings."""
+"""The next token of an answer: drawn greedily or at random from its logits, and whether the answer ends with it."""
 
 from __future__ import annotations
 
 import hashlib
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
-from evalkit.models.batch import Batch, SharedPrefix
-from evalkit.models.loading import Base
 from evalkit.records import Generation
 
-__all__ = ["Answer", "cut_at_stop", "decode", "pick", "random_stream"]
+__all__ = ["Answer", "Draw", "cut_at_stop", "draw_tokens", "random_key", "scores_of"]
 
-KEPT = 0.75
-"""Finished rows leave the batch once no more than this share of it is still at work."""
+CLOSE = 2e-5
+"""Relative to the largest score: a lead so small could be rounding, which depends on the batch in fp32."""
+HEAD = 512
+"""Most likely tokens among which a nucleus is looked for before all are sorted."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A next token.
+
+    Attributes:
+        token: Its id; None where the logits hold NaN.
+        close: Its lead over the second is within rounding.
+        logprob: Natural log-probability under the model's own distribution; None where it was not asked for.
+    """
+
+    token: int | None
+    close: bool = False
+    logprob: float | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Answer:
     """One answer being written.
 
     Attributes:
         prompt: The prompt's ids.
         limit: Most tokens it may have.
-        generation: Temperature, top_p and stop strings.
+        generation: How tokens are chosen, and the stop strings.
         end_ids: Ids that end it.
-        stream: Random numbers of this sample alone; None when greedy.
+        key: Random numbers of this answer alone; None when greedy.
         tokens: Its ids so far, an end token included.
+        logprobs: Of its tokens, where they are asked for.
         text: What is shown; cut before a stop string.
         finish: None while it is being written.
-        seconds: Its share of the time of its batches.
+        seconds: Its share of the time of its passes.
         error: Why it cannot go on.
     """
 
@@ -42,93 +57,104 @@ class Answer:
     limit: int
     generation: Generation
     end_ids: frozenset[int]
-    stream: random.Random | None = None
+    key: int | None = None
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     text: str = ""
     finish: Literal["stop", "length", "error"] | None = None
     seconds: float = 0.0
     error: str | None = None
 
-    def add(self, token: int, tokenizer: Any) -> None:
-        """Take the next token and decide whether the answer ends with it."""
-        self.tokens.append(token)
-        if token in self.end_ids:
+    def take(self, draw: Draw, tokenizer: Any) -> None:
+        """Add the next token and decide whether the answer ends with it."""
+        if draw.token is None:
+            self.fail("the model's logits are NaN")
+            return
+        self.tokens.append(draw.token)
+        if draw.logprob is not None:
+            self.logprobs.append(draw.logprob)
+        stops = self.generation.stop
+        if draw.token in self.end_ids:
             self.finish, self.text = "stop", _read(tokenizer, self.tokens[:-1])
-        elif (
-            self.generation.stop
-            and (cut := cut_at_stop(_read(tokenizer, self.tokens), self.generation.stop)) is not None
-        ):
+        elif stops and (cut := cut_at_stop(_read(tokenizer, self.tokens), stops)) is not None:
             self.finish, self.text = "stop", cut
         elif len(self.tokens) >= self.limit:
             self.finish, self.text = "length", _read(tokenizer, self.tokens)
 
-
-def decode(
-    base: Base, answers: Sequence[Answer], prefix: SharedPrefix, ready: Callable[[], None]
-) -> Iterator[Answer]:
-    """Write all answers side by side; yield each as soon as it is finished.
-
-    Args:
-        base: The model.
-        answers: With room for at least one token each.
-        prefix: See ``Batch``.
-        ready: Called before every pass: puts the right adapter on, whatever was done since the last yield.
-    """
-    clock = time.perf_counter()
-    ready()
-    batch = Batch(base, [answer.prompt for answer in answers], prefix)
-    rows: list[Answer] = list(answers)
-    while rows:
-        tokens = _next_tokens(batch.logits, rows)
-        open_before = [row for row in rows if row.finish is None]
-        for row, token in zip(rows, tokens, strict=True):
-            if row.finish is None:
-                if token is None:
-                    row.finish, row.error = "error", "the model's logits are NaN"
-                else:
-                    row.add(token, base.tokenizer)
-        now = time.perf_counter()
-        for row in open_before:
-            row.seconds += (now - clock) / len(open_before)
-        yield from (row for row in open_before if row.finish is not None)
-        clock = time.perf_counter()  # what the caller did meanwhile is not ours
-        working = [i for i, row in enumerate(rows) if row.finish is None]
-        if not working:
-            return
-        if len(working) <= KEPT * len(rows):
-            batch.keep(working)
-            rows = [rows[i] for i in working]
-        ready()
-        batch.append(
-            [row.tokens[-1] for row in rows]
-        )  # a finished row that is still here repeats itself unread
+    def fail(self, reason: str) -> Answer:
+        """End without an answer."""
+        self.finish, self.error = "error", reason
+        return self
 
 
-def random_stream(generation: Generation, sample_id: str, index: int) -> random.Random | None:
-    """The random numbers of one answer: they depend on seed, sample and index, never on the batch."""
+def random_key(generation: Generation, sample_id: str, index: int) -> int | None:
+    """Key of an answer's random numbers: it depends on seed, sample and index, never on the batch; None if greedy."""
     if generation.temperature == 0:
         return None
     name = f"{generation.seed}\0{sample_id}\0{index}".encode("utf-8", "surrogatepass")
-    return random.Random(int.from_bytes(hashlib.sha256(name).digest(), "big"))
+    return int.from_bytes(hashlib.sha256(name).digest()[:16], "big")
 
 
-def pick(logits: torch.Tensor, generation: Generation, uniform: float) -> int:
-    """Draw a token by inverting the cumulative distribution at ``uniform``.
+def draw_tokens(logits: torch.Tensor, answers: Sequence[Answer]) -> list[Draw]:
+    """Return the next token of each answer.
+
+    Args:
+        logits: (B, V) float32.
+        answers: B of them.
+    """
+    special = [
+        i for i, a in enumerate(answers) if a.key is not None or a.generation.repetition_penalty != 1.0
+    ]
+    scores = logits
+    if special:
+        scores = logits.clone()
+        for i in special:
+            scores[i] = scores_of(logits[i], answers[i])
+    best, ids = scores.topk(2, dim=-1)  # (B, 2); NaN counts as the largest
+    broken = logits.max(dim=-1).values.isnan().tolist()
+    scale = logits.amax(-1).abs().clamp(min=1.0)
+    close = (best[:, 0] - best[:, 1] <= CLOSE * scale).tolist()
+    tokens = ids[:, 0].tolist()
+    wanted = [i for i, answer in enumerate(answers) if answer.generation.logprobs]
+    rated: dict[int, float] = {}
+    if wanted:
+        values = logits[wanted].gather(-1, ids[wanted, :1])[:, 0] - logits[wanted].logsumexp(-1)
+        rated = dict(zip(wanted, values.tolist(), strict=True))
+    return [Draw(None) if broken[i] else Draw(tokens[i], close[i], rated.get(i)) for i in range(len(answers))]
+
+
+def scores_of(logits: torch.Tensor, answer: Answer) -> torch.Tensor:
+    """Scores whose largest is the next token: the logits as the settings change them, with noise where it is sampled.
+
+    In the order of transformers' ``generate``: repetition penalty (Keskar et al. 2019), temperature, top-k, nucleus
+    (Holtzman et al. 2020), min-p (Nguyen et al. 2024). The noise is Gumbel's, so that the largest score is a sample
+    of the softmax (Maddison et al. 2014); it belongs to seed, sample, answer and place, whatever else is computed.
 
     Args:
         logits: (V,) float32.
-        generation: Temperature above 0; top_p keeps the fewest most likely tokens whose mass reaches it
-            (nucleus sampling, Holtzman et al. 2020).
-        uniform: In [0, 1).
+        answer: Its settings, prompt and tokens so far.
+
+    Returns:
+        (V,); minus infinity where a token is cut off.
     """
-    probabilities = torch.softmax(logits.double().cpu() / generation.temperature, dim=-1)
-    if generation.top_p < 1.0:
-        ordered, order = probabilities.sort(descending=True, stable=True)
-        beyond = ordered.cumsum(0) - ordered >= generation.top_p  # the mass before it suffices without it
-        probabilities[order[beyond]] = 0.0
-    cumulative = probabilities.cumsum(0)
-    place = torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True)
-    return min(int(place), int(probabilities.nonzero()[-1]))
+    settings, scores = answer.generation, logits
+    if settings.repetition_penalty != 1.0:
+        seen = torch.tensor(sorted({*answer.prompt, *answer.tokens}), device=logits.device)
+        held = scores[seen]
+        factor = settings.repetition_penalty
+        scores = scores.index_put((seen,), torch.where(held < 0, held * factor, held / factor))
+    if answer.key is None:
+        return scores
+    scores = scores / settings.temperature
+    if 0 < settings.top_k < len(scores):
+        scores = scores.masked_fill(scores < scores.topk(settings.top_k).values[-1], -torch.inf)
+    if settings.top_p < 1.0:
+        scores = scores.masked_fill(scores < _nucleus_edge(scores, settings.top_p), -torch.inf)
+    if settings.min_p > 0.0:
+        scores = scores.masked_fill(scores < scores.max() + float(np.log(settings.min_p)), -torch.inf)
+    stream = np.random.Generator(np.random.Philox(key=answer.key, counter=len(answer.tokens) << 64))
+    noise = -torch.from_numpy(stream.standard_exponential(len(scores), dtype=np.float32)).log_()
+    return scores + noise.to(scores.device)
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
@@ -141,19 +167,18 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
     return text[: min(places)] if places else None
 
 
+def _nucleus_edge(scores: torch.Tensor, mass: float) -> torch.Tensor:
+    """The score of the last of the fewest most likely tokens whose probability together reaches the mass."""
+    total = scores.logsumexp(-1)
+    for count in (min(HEAD, len(scores)), len(scores)):
+        ordered = scores.topk(count).values
+        reached = (ordered - total).exp().double().cumsum(0)
+        if float(reached[-1]) >= mass or count == len(scores):
+            break
+    last = int(torch.searchsorted(reached, mass))
+    return ordered[min(last, count - 1)]
+
+
 def _read(tokenizer: Any, ids: Sequence[int]) -> str:
     """Turn an answer's ids into text, without special tokens and without tidying spaces."""
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-def _next_tokens(logits: torch.Tensor, rows: Sequence[Answer]) -> list[int | None]:
-    """The next token of every row; None where the logits hold NaN."""
-    best, greedy = logits.max(dim=-1)  # (B,); NaN wins a max, so it shows here
-    broken = best.isnan().tolist()
-    tokens: list[int | None] = [
-        None if bad else token for bad, token in zip(broken, greedy.tolist(), strict=True)
-    ]
-    for i, row in enumerate(rows):
-        if row.stream is not None and row.finish is None and tokens[i] is not None:
-            tokens[i] = pick(logits[i], row.generation, row.stream.random())
-    return tokens

@@ -63,7 +63,7 @@ def weights_sha256(folder: Path) -> str:
 
 
 def adapter_sha256(path: Path) -> str:
-    """SHA-256 over an adapter's safetensors bytes and its configuration without paths (CONTRACT §5).
+    """SHA-256 over an adapter's safetensors bytes and its configuration without paths (docs/reference §5).
 
     Two adapters with the same weights and settings have the same hash wherever they lie, whatever the base was
     called, and whichever version of peft wrote the configuration.

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
-
-import torch
 
 from evalkit.errors import EvalkitError
 from evalkit.models import chat
-from evalkit.models.batch import Batch, SharedPrefix
-from evalkit.models.decoding import Answer, decode, random_stream
-from evalkit.models.likelihood import text_log_likelihood
+from evalkit.models.decoding import Answer, random_key
+from evalkit.models.limits import Limits
 from evalkit.models.loading import Base
+from evalkit.models.packed import Packed
+from evalkit.models.plain import PlainEngine
+from evalkit.models.probe import why_not_packed
+from evalkit.models.rating import Rated, Rater, rolling_windows
+from evalkit.models.writing import Writer
 from evalkit.records import Choice, Output, Request
 from evalkit.signature import digest
 
 __all__ = ["VERSION", "LocalModel", "ids_sha256", "local_fingerprint"]
 
-VERSION = 1
+VERSION = 2
 """Raised when the same weights and settings may give other answers than before; part of cache keys."""
-BATCH_TOKENS = {"cpu": 16_384, "cuda": 65_536}
-BATCH_ROWS = {"cpu": 64, "cuda": 256}
-BATCH_LOGITS = 1 << 28
-"""Most logits held at once while choices are rated: 1 GB in float32."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +35,12 @@ class _Encoded:
     Attributes:
         request: The request.
         ids: The prompt's ids.
-        continuations: For ``choice``: each option's ids.
-        size: Tokens it may come to, prompt and answer.
-        rated: Positions whose logits are wanted at once.
+        rated: Of ``choice`` and ``perplexity``: what is rated, as contexts and their continuations.
     """
 
     request: Request
     ids: list[int]
-    continuations: tuple[list[int], ...] = ()
-    size: int = 0
-    rated: int = 1
+    rated: tuple[tuple[list[int], list[list[int]]], ...] = ()
 
 
 def local_fingerprint(base: Mapping[str, Any], adapter_sha256: str | None) -> dict[str, Any]:
@@ -61,24 +56,32 @@ def local_fingerprint(base: Mapping[str, Any], adapter_sha256: str | None) -> di
 class LocalModel:
     """Answers with a loaded base and one of its adapters.
 
-    Requests are answered longest first, in batches of similar length whose size is bounded by tokens; a batch
-    that does not fit in memory is halved and tried again. Greedy answers do not depend on the batch but for
-    rounding; sampled ones draw from a stream of their own.
+    What prompts begin with is computed once, answers are written side by side, and a pass that does not fit in memory
+    is halved and tried again (``writing``, ``rating``). In fp32 an answer does not depend on what else is asked,
+    sampled ones included: each draws from random numbers of its own. An architecture that packed passes are not exact
+    for is run in padded batches instead, and ``tell`` hears why.
 
     Args:
         base: From ``load_base``.
         adapter: A name given to ``base.add_adapter``; None for the base alone.
-        batch_tokens: Most tokens of a batch, prompts and answers together; by device where None.
+        limits: How much is computed at once; by device where None.
+        tell: Hears what the reader should know; logged where None.
     """
 
-    def __init__(self, base: Base, adapter: str | None = None, *, batch_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        adapter: str | None = None,
+        *,
+        limits: Limits | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
         if adapter is not None and adapter not in base.adapters:
             raise ValueError(f"no adapter named {adapter!r} is loaded on this base")
         self.base = base
         self.adapter = adapter
-        kind = base.device.partition(":")[0]
-        self._batch_tokens = batch_tokens or BATCH_TOKENS.get(kind, 16_384)
-        self._batch_rows = BATCH_ROWS.get(kind, 64)
+        self._limits = limits or Limits.of(base.device)
+        self._tell = tell or logger.warning
 
     def fingerprint(self) -> dict[str, Any]:
         """See ``models.base.Model``."""
@@ -92,21 +95,29 @@ class LocalModel:
             requests: With distinct ids; in any order, which changes nothing.
         """
         before, training = self.base.active, self.base.model.training
-        prefix = SharedPrefix()
         try:
-            encoded: list[_Encoded] = []
-            for request in requests:
-                item = self._encode(request)
-                if isinstance(item, Output):
-                    yield item
-                else:
-                    encoded.append(item)
-            for kind in ("generate", "choice", "perplexity"):
-                of_kind = [item for item in encoded if item.request.kind == kind]
-                yield from self._answer_all(kind, of_kind, prefix)
+            packed = self._engine()
+            for start in range(0, len(requests), self._limits.requests):
+                encoded: list[_Encoded] = []
+                for request in requests[start : start + self._limits.requests]:
+                    item = self._encode(request)
+                    if isinstance(item, Output):
+                        yield item
+                    else:
+                        encoded.append(item)
+                yield from self._generate([item for item in encoded if not item.rated], packed)
+                yield from self._rate([item for item in encoded if item.rated], packed)
         finally:
             self.base.model.train(training)
             self.base.switch(before if before in self.base.adapters else None)
+
+    def _engine(self) -> Packed | None:
+        """Packed passes of this model, or None where they are not exact."""
+        reason = why_not_packed(self.base.model)
+        if reason is None:
+            return Packed(self.base.model, self.base.device)
+        self._tell(f"{reason}: prompts are run in padded batches, and nothing is shared between them.")
+        return None
 
     def _ready(self) -> None:
         """Put the adapter on and dropout off, whatever happened since the last output was handed out."""
@@ -119,7 +130,7 @@ class LocalModel:
         tokenizer = self.base.tokenizer
         try:
             if request.kind == "perplexity":
-                return _Encoded(request, self._text_ids(request))
+                return self._encode_text(request)
             ids = chat.prompt_ids(tokenizer, request.prompt)
             if not ids:
                 return _error(request, "the prompt is empty and the tokenizer has no start token")
@@ -131,7 +142,7 @@ class LocalModel:
         if room < 1:
             told = f"the prompt has {len(ids)} tokens and leaves no room in the model's context of {self.base.context}"
             return _error(request, told, ids)
-        return _Encoded(request, ids, size=len(ids) + min(room, request.generation.max_new_tokens))
+        return _Encoded(request, ids)
 
     def _encode_choices(self, request: Request, ids: list[int]) -> _Encoded | Output:
         tokenizer, prompt = self.base.tokenizer, request.prompt
@@ -143,70 +154,36 @@ class LocalModel:
         if self._room(ids) + 1 < longest:  # the last token is rated, not read
             told = f"the prompt has {len(ids)} tokens, its longest choice {longest}: more than the model's context"
             return _error(request, f"{told} of {self.base.context}", ids)
-        return _Encoded(request, ids, rated, len(ids) + longest, longest)
+        return _Encoded(request, ids, ((ids, list(rated)),))
 
-    def _text_ids(self, request: Request) -> list[int]:
-        prompt = request.prompt
-        text = prompt if isinstance(prompt, str) else chat.render(self.base.tokenizer, prompt, False)
-        return [
-            int(i) for i in self.base.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        ]
+    def _encode_text(self, request: Request) -> _Encoded | Output:
+        tokenizer, prompt = self.base.tokenizer, request.prompt
+        text = prompt if isinstance(prompt, str) else chat.render(tokenizer, prompt, False)
+        ids = [int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if not ids or first is None:
+            return _error(request, "no start token to begin with" if ids else "the text is empty", ids)
+        windows = rolling_windows(ids, int(first), self.base.context or len(ids))
+        rated = tuple((inputs[: len(inputs) - len(targets) + 1], [targets]) for inputs, targets in windows)
+        return _Encoded(request, ids, rated)
 
     def _room(self, ids: Sequence[int]) -> int:
         context = self.base.context
         return 1 << 30 if context is None else context - len(ids)
 
-    def _answer_all(self, kind: str, items: list[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
-        if kind == "perplexity":
-            yield from map(self._perplexity, items)
-            return
-        run = self._generate if kind == "generate" else self._choose
-        waiting = self._batches(items)
-        while waiting:
-            batch = waiting.pop(0)
-            finished: set[str] = set()
-            try:
-                for output in run(batch, prefix):
-                    finished.add(output.id)
-                    yield output
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                left = [item for item in batch if item.request.id not in finished]
-                if len(left) == 1:
-                    yield _error(left[0].request, f"out of memory with {left[0].size} tokens", left[0].ids)
-                    continue
-                _free_memory(prefix)
-                waiting[:0] = [left[: len(left) // 2], left[len(left) // 2 :]]
-
-    def _batches(self, items: list[_Encoded]) -> list[list[_Encoded]]:
-        """Longest first; a batch's tokens are its rows times its longest row."""
-        vocabulary = self.base.model.config.get_text_config().vocab_size
-        batches: list[list[_Encoded]] = []
-        rows = width = rated = 0
-        for item in sorted(items, key=lambda item: (-len(item.ids), item.request.id)):
-            needed = item.request.generation.samples if item.request.kind == "generate" else 1
-            rows, width, rated = rows + needed, max(width, item.size), max(rated, item.rated)
-            full = (
-                rows > self._batch_rows
-                or rows * width > self._batch_tokens
-                or rows * rated * vocabulary > BATCH_LOGITS
-            )
-            if full or not batches:
-                batches.append([])
-                rows, width, rated = needed, item.size, item.rated
-            batches[-1].append(item)
-        return batches
-
-    def _generate(self, batch: Sequence[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
-        answers = {item.request.id: self._answers(item) for item in batch}
-        owner = {id(answer): item for item in batch for answer in answers[item.request.id]}
-        open_answers = {item.request.id: item.request.generation.samples for item in batch}
-        for answer in decode(self.base, list(chain(*answers.values())), prefix, self._ready):
-            item = owner[id(answer)]
-            open_answers[item.request.id] -= 1
-            if open_answers[item.request.id] == 0:
-                yield _generated(item, answers[item.request.id])
+    def _generate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[Output]:
+        groups = [self._answers(item) for item in items]
+        owner = {answer: i for i, answers in enumerate(groups) for answer in answers}
+        still_open = [len(answers) for answers in groups]
+        if packed is None:
+            finished = PlainEngine(self.base, self._ready, self._limits.slots).write(groups)
+        else:
+            finished = Writer(self.base, packed, self._limits, self._ready, groups).run()
+        for answer in finished:
+            i = owner[answer]
+            still_open[i] -= 1
+            if still_open[i] == 0:
+                yield _generated(items[i], groups[i])
 
     def _answers(self, item: _Encoded) -> list[Answer]:
         generation, ids = item.request.generation, item.ids
@@ -215,37 +192,25 @@ class LocalModel:
         ends = self.base.eos_ids | {added[stop] for stop in generation.stop if stop in added}
         limit = min(generation.max_new_tokens, self._room(ids))
         return [
-            Answer(ids, limit, generation, ends, random_stream(generation, item.request.id, index))
+            Answer(ids, limit, generation, ends, random_key(generation, item.request.id, index))
             for index in range(generation.samples)
         ]
 
-    def _choose(self, batch: Sequence[_Encoded], prefix: SharedPrefix) -> Iterator[Output]:
-        clock = time.perf_counter()
-        self._ready()
-        held = Batch(self.base, [item.ids for item in batch], prefix)
-        rated: list[list[Choice]] = [[] for _ in batch]
-        for k in range(max(len(item.continuations) for item in batch)):
-            ids = [item.continuations[k] if k < len(item.continuations) else [] for item in batch]
-            for row, item, values in zip(rated, batch, held.rate(ids), strict=True):
-                if k < len(item.continuations):
-                    row.append(Choice(item.request.choices[k], sum(values), len(values)))
-        share = (time.perf_counter() - clock) / len(batch)
-        for item, choices in zip(batch, rated, strict=True):
-            yield _chosen(item, tuple(choices), share)
-
-    def _perplexity(self, item: _Encoded) -> Output:
-        tokenizer, request = self.base.tokenizer, item.request
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if not item.ids or first is None:
-            return _error(
-                request, "the text is empty" if not item.ids else "no start token to begin with", item.ids
-            )
-        clock = time.perf_counter()
-        self._ready()
-        value = text_log_likelihood(self.base, item.ids, int(first), self.base.context or len(item.ids))
-        text = request.prompt if isinstance(request.prompt, str) else ""
-        choice = Choice(text, value, len(item.ids))
-        return replace(_chosen(item, (choice,), time.perf_counter() - clock), text="", output_tokens=0)
+    def _rate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[Output]:
+        owner = [i for i, item in enumerate(items) for _ in item.rated]
+        pieces = [piece for item in items for piece in item.rated]
+        found: list[list[Rated]] = [[] for _ in items]
+        if packed is None:
+            rated = PlainEngine(self.base, self._ready, self._limits.slots).rate(pieces)
+        else:
+            vocabulary = self.base.model.config.get_text_config().vocab_size
+            rows = max(1, self._limits.logits // vocabulary)
+            rated = Rater(packed, self._limits, rows, self._ready, pieces).run()
+        for each in rated:
+            i = owner[each.index]
+            found[i].append(each)
+            if len(found[i]) == len(items[i].rated):
+                yield _rated(items[i], found[i])
 
 
 def _generated(item: _Encoded, answers: Sequence[Answer]) -> Output:
@@ -261,7 +226,24 @@ def _generated(item: _Encoded, answers: Sequence[Answer]) -> Output:
         seconds=sum(answer.seconds for answer in answers),
         prompt_ids_sha256=ids_sha256(item.ids),
         error=failed.error if failed else None,
+        logprobs=(
+            tuple(tuple(answer.logprobs) for answer in answers) if item.request.generation.logprobs else None
+        ),
     )
+
+
+def _rated(item: _Encoded, found: Sequence[Rated]) -> Output:
+    request, seconds = item.request, sum(each.seconds for each in found)
+    failed = next((each.error for each in found if each.error is not None), None)
+    if failed is not None:
+        return _error(request, failed, item.ids)
+    if request.kind == "perplexity":  # the windows of one text
+        text = request.prompt if isinstance(request.prompt, str) else ""
+        whole = Choice(text, sum(each.values[0] for each in found), len(item.ids))
+        return replace(_chosen(item, (whole,), seconds), text="", output_tokens=0)
+    (_, continuations), values = item.rated[0], found[0].values
+    choices = zip(request.choices, values, map(len, continuations), strict=True)
+    return _chosen(item, tuple(Choice(*choice) for choice in choices), seconds)
 
 
 def _chosen(item: _Encoded, choices: tuple[Choice, ...], seconds: float) -> Output:
@@ -294,14 +276,3 @@ def _error(request: Request, reason: str, ids: Sequence[int] = ()) -> Output:
 def ids_sha256(ids: Sequence[int]) -> str:
     """SHA-256 of a prompt's ids."""
     return digest(list(ids))
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # the CPU allocator raises a plain RuntimeError
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _free_memory(prefix: SharedPrefix) -> None:
-    prefix.ids, prefix.cache = [], None
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -24,17 +24,24 @@ SMALL = {
 }
 WINDOW = 24
 """Sliding window of the families that have one: shorter than the prompts of these tests."""
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
 
 def tiny_config(family: str) -> Any:
     from transformers import (
+        BloomConfig,
         Gemma2Config,
         Gemma3TextConfig,
         GPT2Config,
+        GPTNeoXConfig,
+        GptOssConfig,
         LlamaConfig,
         MistralConfig,
+        Olmo2Config,
+        Phi3Config,
         Qwen2Config,
         Qwen3Config,
+        StableLmConfig,
     )
 
     if family == "gpt2":
@@ -48,6 +55,8 @@ def tiny_config(family: str) -> Any:
             n_positions=256,
             initializer_range=0.25,
         )
+    if family == "bloom":
+        return BloomConfig(vocab_size=272, hidden_size=64, n_layer=2, n_head=4, initializer_range=0.25)
     makers: dict[str, Callable[..., Any]] = {
         "llama": LlamaConfig,
         "qwen2": Qwen2Config,
@@ -59,6 +68,13 @@ def tiny_config(family: str) -> Any:
         "gemma3": lambda **kw: Gemma3TextConfig(
             head_dim=16, sliding_window=WINDOW, layer_types=["sliding_attention", "full_attention"], **kw
         ),
+        "gpt_neox": lambda num_key_value_heads, **kw: GPTNeoXConfig(**kw),
+        "gpt_oss": lambda **kw: GptOssConfig(
+            head_dim=16, num_local_experts=4, sliding_window=WINDOW, rope_parameters=ROPE, **kw
+        ),
+        "olmo2": Olmo2Config,
+        "phi3": lambda **kw: Phi3Config(pad_token_id=None, **kw),
+        "stablelm": StableLmConfig,
     }
     return makers[family](**SMALL)
 

@@ -1,0 +1,113 @@
+"""Whether packed passes are exact for an architecture, found by trying: on a small random model of the same kind."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from evalkit.models.layouts import Slots
+from evalkit.models.packed import Packed
+from evalkit.models.quiet import quiet
+from evalkit.models.trie import Run
+from evalkit.signature import digest
+
+__all__ = ["small_model", "why_not_packed"]
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit, relative to the largest logit; measured 1e-6 where a family is exact."""
+WINDOW = 6
+"""Sliding windows and chunks of the small model: shorter than the probe's texts, so that they show."""
+_known: dict[str, str | None] = {}
+
+
+def why_not_packed(model: Any) -> str | None:
+    """Return why this model cannot be run in packed passes; None where it can.
+
+    A random model of the same configuration, with few layers (every kind of layer that the base has), a small
+    vocabulary and short windows, is run both ways in fp32.
+
+    Args:
+        model: A transformers model.
+    """
+    key = digest(repr(model.config.to_dict()))
+    if key not in _known:
+        _known[key] = _try(model)
+    return _known[key]
+
+
+def small_model(model: Any) -> Any:
+    """A random model of the same configuration, in fp32 on the CPU: few layers, 256 ids, windows of ``WINDOW``."""
+    from transformers import AutoModelForCausalLM
+
+    config = copy.deepcopy(model.config)
+    text = config.get_text_config()
+    kinds = list(getattr(text, "layer_types", None) or ["full"] * text.num_hidden_layers)
+    layers = min(len(kinds), max(2, max(kinds.index(kind) for kind in set(kinds)) + 1))
+    text.num_hidden_layers, text.vocab_size = layers, 256
+    text.bos_token_id = text.eos_token_id = text.pad_token_id = None
+    if getattr(text, "layer_types", None):
+        text.layer_types = kinds[:layers]
+    for name in ("sliding_window", "attention_chunk_size"):
+        if getattr(text, name, None):
+            setattr(text, name, WINDOW)
+    for name in ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout"):
+        if hasattr(text, name):
+            setattr(text, name, 0.0)
+    if hasattr(text, "initializer_range"):
+        text.initializer_range = 0.1  # or rounding would be all there is to see
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+
+
+def _try(model: Any) -> str | None:
+    try:
+        small = small_model(model)
+        texts, found = _packed_logits(small)
+        with torch.no_grad():
+            expected = torch.stack([small(input_ids=torch.tensor([text])).logits[0, -1] for text in texts])
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,  # NotImplementedError, of an attention of another kind, among them
+        KeyError,
+        IndexError,
+    ) as error:
+        return f"{type(model).__name__} does not run in packed passes ({type(error).__name__})"
+    off = float((found - expected).abs().max() / expected.abs().max())
+    if off <= TOLERANCE:  # a NaN is not
+        return None
+    return f"{type(model).__name__} answers otherwise in packed passes (logits differ by {off:.1g})"
+
+
+def _packed_logits(small: Any) -> tuple[list[list[int]], torch.Tensor]:
+    """Texts, and the logits after each: of a shared run, leaves and a tree below it, and three written tokens."""
+    numbers = torch.randint(4, 250, (40,), generator=torch.Generator().manual_seed(0)).tolist()
+    engine, slots = Packed(small, "cpu"), Slots()
+    root = Run(numbers[:12])
+    engine.run([root], [], keep=[root])
+    leaves = [Run(numbers[12:21], root), Run(numbers[21:24], root)]
+    tree = Run(numbers[24:28], leaves[0], parents=[-1, 0, 0, -1])
+    logits = [engine.run([*leaves, tree], [(leaves[1], [-1]), (tree, [1, 3])], keep=leaves)]
+    before = [*root.ids, *leaves[0].ids]
+    texts = [
+        [*root.ids, *leaves[1].ids],
+        [*before, tree.ids[0], tree.ids[1]],
+        [*before, tree.ids[3]],
+    ]
+    slots.add(root, [leaves[0]])
+    slots.add(leaves[1], [])
+    written = [before, [*root.ids, *leaves[1].ids]]
+    for i in range(3):
+        tokens = numbers[30 + 2 * i : 32 + 2 * i]
+        written = [[*text, token] for text, token in zip(written, tokens, strict=True)]
+        logits.append(engine.step(slots, tokens))
+        texts.extend(written)
+    return texts, torch.cat(logits)
