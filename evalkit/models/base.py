@@ -19,7 +19,10 @@ class Model(Protocol):
     """Something that answers requests."""
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Everything about the model that can change an answer, as JSON values: it is part of cache keys."""
+        """Everything about the model that can change an answer, as JSON values: it is part of cache keys.
+
+        ``by: id`` in it says that the sample's id decides the answer, and not the prompt: recorded answers.
+        """
         ...
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:

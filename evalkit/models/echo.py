@@ -30,7 +30,9 @@ class EchoModel:
     def fingerprint(self) -> dict[str, Any]:
         """See ``models.base.Model``."""
         answers = self._answers
-        return {"kind": "echo", "answers": dict(answers) if isinstance(answers, Mapping) else answers}
+        if isinstance(answers, Mapping):
+            return {"kind": "echo", "by": "id", "answers": dict(answers)}
+        return {"kind": "echo", "answers": answers}
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``models.base.Model``."""

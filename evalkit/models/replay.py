@@ -43,7 +43,7 @@ class ReplayModel:
 
     def fingerprint(self) -> dict[str, Any]:
         """See ``models.base.Model``: a hash of this task's rows, wherever the file lies."""
-        return {"kind": "replay", "rows_sha256": digest(self._answers)}
+        return {"kind": "replay", "by": "id", "rows_sha256": digest(self._answers)}
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``models.base.Model``. An id that was not recorded is an output with ``finish="error"``."""

@@ -1,0 +1,223 @@
+"""Stage judge: verdicts on answers, each question stored as soon as it is settled, and the scores made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import CandidateError, SpecError
+from evalkit.judging.ask import Asked, ask, ask_by_words
+from evalkit.judging.card import Judge
+from evalkit.judging.cases import Case, judgement_of, questions_of
+from evalkit.judging.juries import jury_row
+from evalkit.judging.prompts import menu_of
+from evalkit.judging.records import Judgement, read_judgements, write_judgements
+from evalkit.models.base import Model
+from evalkit.models.devices import choose_placement
+from evalkit.models.echo import EchoModel
+from evalkit.models.prices import SPENT, Budget
+from evalkit.running.bases import LazyBase, LazyModel
+from evalkit.running.cache import Cache
+from evalkit.running.folder import RunFolder, safe_name, write_atomically
+from evalkit.running.judges import Judged, label_of
+from evalkit.running.keys import judge_key
+from evalkit.running.plan import BaseChoice
+from evalkit.running.progress import Progress
+from evalkit.running.remote import make_remote
+from evalkit.signature import digest
+from evalkit.specs.study import JudgeModel, Quantization, Study
+
+__all__ = ["ask_judge", "judge_cases", "judgements_file"]
+
+
+def judgements_file(folder: RunFolder, name: str) -> Path:
+    """``judgements/JUDGE.jsonl`` of a run."""
+    return folder.path / "judgements" / f"{safe_name(name)}.jsonl"
+
+
+def judge_cases(
+    judged: Judged,
+    cases: Sequence[Case],
+    study: Study,
+    cache: Cache,
+    folder: RunFolder,
+    progress: Progress,
+    budget: Budget,
+) -> None:
+    """Ask a judge about all cases; its rows stand in ``judged`` and in the run folder after.
+
+    What one member of a jury, or the judge, could not finish is its ``error``; finished verdicts are kept.
+
+    Args:
+        judged: Who, and where the rows go.
+        cases: About what.
+        study: Its prices and seed.
+        cache: Of settled questions.
+        folder: Where ``judgements/`` is written.
+        progress: Told where the stage is.
+        budget: Of the run.
+
+    Raises:
+        SpecError: The judge has no model.
+    """
+    models = judged.models
+    if not models:
+        raise SpecError(
+            f"judge {judged.name!r}: no model: add model: {{model: NAME, base_url: …}} or model: {{local: NAME}}."
+        )
+    labels = _labels(models)
+    members: dict[str, list[Judgement]] = {}
+    for label, model in zip(labels, models, strict=True):
+        name = judged.name if len(models) == 1 else f"{judged.name}@{label}"
+        rows, error = ask_judge(judged.judge, name, model, cases, study, cache, progress, budget)
+        judged.error = judged.error or error
+        members[label] = rows
+        if len(models) > 1:
+            write_atomically(judgements_file(folder, name), write_judgements(rows))
+    if len(models) == 1:
+        judged.rows = members[labels[0]]
+    else:
+        use = judged.use
+        weights = None if use.weights is None else dict(zip(labels, use.weights, strict=True))
+        judged.rows = [
+            jury_row(
+                dict(zip(members, rows, strict=True)),
+                use.aggregate,
+                judged.judge.bounds,
+                quorum=use.quorum,
+                weights=weights,
+            )
+            for rows in zip(*members.values(), strict=True)
+        ]
+    write_atomically(judgements_file(folder, judged.name), write_judgements(judged.rows))
+
+
+def ask_judge(
+    judge: Judge,
+    name: str,
+    spec: JudgeModel,
+    cases: Sequence[Case],
+    study: Study,
+    cache: Cache,
+    progress: Progress,
+    budget: Budget,
+) -> tuple[list[Judgement], str | None]:
+    """Ask one model about all cases and return its rows in their order, and why it could not finish.
+
+    Only questions that are not in the cache are asked, and equal ones once.
+    """
+    if spec.replay is not None:
+        return _replayed(read_judgements(spec.replay), spec.replay, cases), None
+    words = spec.local is not None
+    per_case = [questions_of(judge, case, str(i), words=words) for i, case in enumerate(cases)]
+    flat = [question for own in per_case for question in own]
+    model = _model(judge, name, spec, study, cache, progress, budget)
+    fingerprint = dict(model.fingerprint())
+    keys = {question.id: judge_key(fingerprint, question.content(), study.seed) for question in flat}
+    stored = cache.get_many(keys.values())
+    error = None
+    if missing := list({keys[q.id]: q for q in flat if keys[q.id] not in stored}.values()):
+        run: Callable[..., Any] = ask_by_words if words else ask
+        error = _ask_missing(
+            run(model, missing, seed=study.seed) if words else run(model, missing),
+            len(missing),
+            keys,
+            stored,
+            cache,
+            progress,
+            name,
+        )
+    asked = {
+        question.id: (
+            Asked.from_json(question.id, stored[keys[question.id]])
+            if keys[question.id] in stored
+            else Asked(question.id, unscored=error or "not asked")
+        )
+        for question in flat
+    }
+    rows = [judgement_of(judge, case, own, asked) for case, own in zip(cases, per_case, strict=True)]
+    return [_marked(row, case) for row, case in zip(rows, cases, strict=True)], error
+
+
+def _ask_missing(
+    outcomes: Iterable[Asked],
+    count: int,
+    keys: Mapping[str, str],
+    stored: dict[str, Any],
+    cache: Cache,
+    progress: Progress,
+    name: str,
+) -> str | None:
+    """Take the outcomes as they come; return why the judge could not go on, if it could not."""
+    progress.stage(f"judge {name}", total=count, unit="questions")
+    error, left = None, 0
+    try:
+        for one in outcomes:
+            stored[keys[one.id]] = one.to_json()
+            if one.final:  # a failed server or a spent budget may be over next time
+                cache.put(keys[one.id], stored[keys[one.id]])
+            elif (one.unscored or "").startswith(SPENT):
+                left, error = left + 1, one.unscored
+            progress.advance()
+    except CandidateError as failure:
+        error = str(failure)
+        progress.say(f"judge {name} could not go on: {error}")
+    progress.done()
+    return f"{error}: {left} of {count} questions are open; the verdicts so far are kept" if left else error
+
+
+def _model(
+    judge: Judge,
+    name: str,
+    spec: JudgeModel,
+    study: Study,
+    cache: Cache,
+    progress: Progress,
+    budget: Budget,
+) -> Model:
+    if spec.model is not None:
+        return make_remote(spec, study, budget, f"judge {name}", menu_of(judge).schema())
+    if spec.local is not None:
+        place = choose_placement(study.device, study.dtype)
+        quantization = Quantization(type=spec.quantization)
+        choice = BaseChoice(spec.local, quantization, place.dtype, place.device, study.trust_remote_code)
+        return LazyModel(LazyBase(choice, cache, progress), None)
+    return EchoModel(spec.echo or "")
+
+
+def _replayed(recorded: Sequence[Judgement], path: Path, cases: Sequence[Case]) -> list[Judgement]:
+    """The recorded verdict on the same answer to the same sample, whoever gave it."""
+    known = {(row.task, row.id, row.output_sha256, row.opponent_output_sha256): row for row in recorded}
+    rows = []
+    for case in cases:
+        empty = _marked(Judgement(case.candidate, case.task, case.id), case)
+        row = known.get((case.task, case.id, empty.output_sha256, empty.opponent_output_sha256))
+        if row is None:
+            rows.append(replace(empty, unscored=f"{path.name} has no verdict on this answer"))
+        else:
+            rows.append(
+                replace(
+                    row, candidate=case.candidate, opponent=case.opponent, weight=case.weight, seconds=0.0
+                )
+            )
+    return rows
+
+
+def _marked(row: Judgement, case: Case) -> Judgement:
+    other = case.opponent_output
+    return replace(
+        row,
+        output_sha256="" if case.output is None else digest(case.output),
+        opponent_output_sha256=None if other is None else digest(other),
+    )
+
+
+def _labels(models: Sequence[JudgeModel]) -> list[str]:
+    """A name for each member, told apart by a number where two have the same."""
+    plain = [label_of(model) for model in models]
+    return [
+        label if plain.count(label) == 1 else f"{label}#{plain[: place + 1].count(label)}"
+        for place, label in enumerate(plain)
+    ]

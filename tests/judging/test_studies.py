@@ -1,0 +1,247 @@
+"""Judges and API candidates in whole studies: cache, resume, budget, juries, layers, words, the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evalkit
+from evalkit.cli.checks import check_path
+from evalkit.errors import SpecError
+from evalkit.judging.records import read_judgements
+from evalkit.models.fake_server import FakeServer, Reply
+from evalkit.models.selftest import write_tiny_model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[[str], Path]:
+    """A study of two replayed candidates on ten sums; one is always right, one never."""
+    task = tmp_path / "tasks" / "sums"
+    task.mkdir(parents=True)
+    (task / "task.yaml").write_text(
+        "task: sums\ndata: {test: rows.jsonl}\nprompt: prompt.j2\ntarget: sum\nmetrics: [exact_match, cost]\n"
+    )
+    (task / "prompt.j2").write_text("What is {{ a }} + 1?")
+    rows = [{"a": i, "sum": str(i + 1)} for i in range(10)]
+    (task / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, add in (("right", 1), ("wrong", 50)):
+        answers = [{"task": "sums", "id": str(i + 1), "output": str(i + add)} for i in range(10)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+
+    def write(rest: str) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(
+            "study: judged\ncandidates:\n  - {name: wrong, kind: replay, path: wrong.jsonl}\n"
+            "  - {name: right, kind: replay, path: right.jsonl}\ntasks: [sums]\n" + rest
+        )
+        return path
+
+    return write
+
+
+def knows_sums(body: dict[str, Any]) -> str:
+    """A judge that can add: 5 for a right sum, 1 for a wrong one; of two answers the right one."""
+    text = body["messages"][0]["content"]
+    asked = int(text.split("What is ")[1].split(" + 1")[0]) + 1
+
+    def answer(name: str) -> bool:
+        return int(text.split(f"<<<{name} ")[1].split(">>>\n")[1].split("\n")[0]) == asked
+
+    if "<<<ANSWER A" in text:
+        verdict = {"winner": "A" if answer("ANSWER A") else "B"}
+        return json.dumps({"reason": "added", **verdict})
+    return json.dumps({"reason": "added", "score": 5 if answer("ANSWER") else 1})
+
+
+def values(run: Any, metric: str) -> dict[str, float]:
+    return {row["candidate"]: row["value"] for row in run.results["scores"] if row["metric"] == metric}
+
+
+def test_a_judged_study(study: Callable[[str], Path]) -> None:
+    with FakeServer(knows_sums) as server:
+        model = f"{{model: j, base_url: {server.base_url}}}"
+        path = study(
+            f"prices: {{j: {{input: 1000, output: 0}}}}\njudges:\n  - {{judge: helpfulness, model: {model}}}\n"
+            f"  - {{judge: pairwise-preference, model: {model}}}\n"
+        )
+        run = evalkit.run(path)
+        assert run.exit_code == 0
+        assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
+        assert values(run, "judge:pairwise-preference") == {"wrong": 0.5, "right": 1.0}
+        compared = {row["metric"]: row for row in run.results["comparisons"]}
+        assert compared["judge:helpfulness"]["difference"] == 4.0
+        assert compared["judge:pairwise-preference"]["difference"] == 0.5
+        assert len(server.calls) == 20 + 20  # each answer; each pair in both orders
+        assert "json_schema" in server.calls[0]["response_format"]["type"]
+        row = next(iter(run.samples("right", "sums")))
+        assert row["scores"]["judge:helpfulness"] == 5.0
+        rows = read_judgements(run.path / "judgements" / "pairwise-preference.jsonl")
+        assert {(row.candidate, row.opponent, row.winner) for row in rows} == {("right", "wrong", "A")}
+        assert run.results["costs"]["money"]["judge helpfulness"] > 0
+        page = run.report.read_text("utf-8")
+        assert "UNCALIBRATED" in page
+        assert page.count("uncalibrated judge") >= 2  # beside its numbers, not only in the remarks
+        again = evalkit.run(path)
+        assert len(server.calls) == 40
+        assert again.results["scores"] == run.results["scores"]
+
+
+def test_a_server_that_dies_in_the_middle(study: Callable[[str], Path]) -> None:
+    with FakeServer(knows_sums) as server:
+        port = server.port
+
+        server.close()
+        path = study(
+            f"judges:\n  - {{judge: helpfulness, model: {{model: j, base_url: {server.base_url}, concurrency: 1}}}}\n"
+        )
+        with FakeServer(
+            lambda body: Reply(status=401) if len(dying.calls) > 7 else knows_sums(body), port=port
+        ) as dying:
+            run = evalkit.run(path)
+            assert run.exit_code == 4
+            assert "judge helpfulness" in run.failed
+            assert run.results["status"] == "partial"
+            done = sum(
+                row.unscored is None for row in read_judgements(run.path / "judgements" / "helpfulness.jsonl")
+            )
+            assert done == 7
+        with FakeServer(knows_sums, port=port) as alive:
+            run = evalkit.run(path)
+            assert run.exit_code == 0
+            assert len(alive.calls) == 20 - 7
+            assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
+
+
+def test_a_budget_stops_the_judge_and_keeps_its_verdicts(study: Callable[[str], Path]) -> None:
+    with FakeServer(knows_sums) as server:
+        model = f"{{model: j, base_url: {server.base_url}, concurrency: 2}}"
+        # a prompt has some 200 words at 1 each; at most its bytes and 512 new tokens at 0 are set aside
+        path = study(
+            "budget: 3000\nprices: {j: {input: 1000000, output: 0}}\n"
+            f"judges: [{{judge: helpfulness, model: {model}}}]\n"
+        )
+        run = evalkit.run(path)
+        rows = read_judgements(run.path / "judgements" / "helpfulness.jsonl")
+        done = [row for row in rows if row.unscored is None]
+        assert run.exit_code == 4
+        assert 0 < len(done) < 20
+        assert sum(row.cost or 0 for row in done) <= 3000
+        assert "the budget of 3000 is spent" in str(run.failed["judge helpfulness"])
+        assert len(rows) == 20
+
+
+def test_what_is_wrong_with_a_judge_is_told_before_anything_is_spent(study: Callable[[str], Path]) -> None:
+    for text, why in (
+        ("judges: [helpfulness]\n", "no model"),
+        ("judges: [{judge: helpfull, model: {echo: x}}]\n", "Did you mean 'helpfulness'"),
+        ("judges: [{judge: tone, model: {echo: x, local: y}}]\n", "expected one of"),
+        ("judges: [{judge: tone, model: {echo: x}, tasks: [sum]}]\n", "Did you mean 'sums'"),
+        ("judges: [{judge: tone, model: {echo: x}, when: {metric: exact}}]\n", "no task has a metric"),
+        ("judges: [{judge: tone, model: {echo: x}, when: {disagree: jury}}]\n", "no judge before it"),
+        ("judges: [{judge: tone, model: {echo: x}}, {judge: tone, model: {echo: y}}]\n", "there twice"),
+        (
+            "budget: 5\njudges: [{judge: tone, model: {model: j, base_url: 'http://127.0.0.1:9/v1'}}]\n",
+            "needs the price",
+        ),
+    ):
+        with pytest.raises(SpecError, match=why):
+            evalkit.run(study(text))
+
+
+def test_a_judge_is_never_the_model_under_test(study: Callable[[str], Path], tmp_path: Path) -> None:
+    with FakeServer(knows_sums) as server:
+        where = f"model: j, base_url: {server.base_url}"
+        text = f"study: s\ncandidates: [{{name: own, kind: api, {where}}}]\ntasks: [sums]\n"
+        study("")
+        path = tmp_path / "own.yaml"
+        path.write_text(text + f"judges: [{{judge: helpfulness, model: {{{where}}}}}]\n")
+        with pytest.raises(SpecError, match="favours its own words"):
+            evalkit.plan(path)
+        path.write_text(text + f"judges: [{{judge: helpfulness, model: {{{where}, under_test: true}}}}]\n")
+        evalkit.plan(path)
+
+
+def test_juries_layers_and_replay(study: Callable[[str], Path]) -> None:
+    four = '{"reason": "", "score": 4}'
+    with FakeServer(knows_sums) as server:
+        model = f"{{model: j, base_url: {server.base_url}}}"
+        run = evalkit.run(
+            study(
+                f"judges:\n  - {{judge: helpfulness, name: jury, models: [{model}, {{echo: '{four}'}}]}}\n"
+                f"  - {{judge: correctness, model: {model}, when: {{metric: exact_match, above: 2, rate: 0.5}}}}\n"
+            )
+        )
+        assert values(run, "judge:jury") == {"wrong": 2.5, "right": 4.5}
+        rows = read_judgements(run.path / "judgements" / "correctness.jsonl")
+        assert len(rows) == 2 * 5
+        assert {row.weight for row in rows} == {2.0}
+        assert {row.id for row in rows if row.candidate == "right"} == {
+            row.id for row in rows if row.candidate == "wrong"
+        }
+        calls = len(server.calls)
+    recorded = run.path / "judgements" / "jury@j.jsonl"
+    again = evalkit.run(study(f"judges: [{{judge: helpfulness, model: {{replay: {recorded}}}}}]\n"))
+    assert values(again, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
+    assert len(server.calls) == calls
+
+
+def test_an_api_candidate(study: Callable[[str], Path], tmp_path: Path) -> None:
+    study("")
+    with FakeServer(lambda body: str(int(body["messages"][-1]["content"].split()[2]) + 1)) as server:
+        path = tmp_path / "api.yaml"
+        path.write_text(
+            f"study: s\nprices: {{m: {{input: 1, output: 2}}}}\ntasks: [sums]\n"
+            f"candidates: [{{name: gpt, kind: api, model: m, base_url: {server.base_url}}}]\n"
+        )
+        run = evalkit.run(path)
+        assert values(run, "exact_match") == {"gpt": 1.0}
+        # 5 words of a prompt at 1 and one of the answer at 2, for a million each
+        assert values(run, "cost") == {"gpt": pytest.approx(7e-6)}
+        assert run.results["costs"]["money"]["gpt"] == pytest.approx(7e-5)
+        evalkit.run(path)
+        assert len(server.calls) == 10
+
+
+def test_the_command(study: Callable[[str], Path], evalkit_command: Any) -> None:
+    run = evalkit.run(study(""))
+    with FakeServer(knows_sums) as server:
+        asked = ("--judge", "helpfulness", "--model", "j", "--base-url", server.base_url)
+        done = evalkit_command("judge", run.path, *asked, check=True)
+    assert done.stdout.strip() == str(run.path)
+    assert (
+        "right | sums | judge:helpfulness | 5.000 [5.000, 5.000] | n 10 (+0 unscored) | uncalibrated judge"
+        in done.stderr
+    )
+    assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("judges/*/judge.yaml")))
+def test_the_shipped_judges(name: str) -> None:
+    ((_, mistakes),) = check_path(ROOT / "judges" / name)
+    assert mistakes == []
+    assert (ROOT / "judges" / name / "cases.yaml").is_file()
+
+
+def test_a_local_judge_gives_expected_scores(study: Callable[[str], Path], tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny")
+    own = tmp_path / "judges" / "short"  # the tiny model's context is short too
+    own.mkdir(parents=True)
+    (own / "judge.yaml").write_text("judge: short\nkind: pointwise\n")
+    (own / "prompt.j2").write_text("{{ output }}")
+    path = study(f"judges: [{{judge: short, model: {{local: {tmp_path / 'tiny'}}}}}]\n")
+    run = evalkit.run(path, limit=3)
+    rows = read_judgements(run.path / "judgements" / "short.jsonl")
+    assert len(rows) == 6
+    for row in rows:
+        assert row.unscored is None
+        (shares,) = row.probabilities
+        assert set(shares) == {"1", "2", "3", "4", "5"}
+        assert row.score == pytest.approx(sum(int(word) * share for word, share in shares.items()))
+    again = evalkit.run(path, limit=3)
+    assert again.results["scores"] == run.results["scores"]
