@@ -1,0 +1,55 @@
+"""CSV: UTF-8 with a byte-order mark, as Excel wants it; read back from whatever a spreadsheet made of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from evalkit.errors import DataError
+from evalkit.human.columns import Grid
+from evalkit.human.sheet import Sheet, table
+
+__all__ = ["csv_grid", "csv_text"]
+
+
+def csv_text(sheet: Sheet) -> str:
+    """The sheet as CSV, every cell in quotes, with a byte-order mark."""
+    columns, rows = table(sheet)
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return "\ufeff" + out.getvalue()
+
+
+def csv_grid(path: Path) -> Grid:
+    """Read a CSV or TSV file, with commas, semicolons or tabs between the cells.
+
+    Raises:
+        DataError: It is neither UTF-8 nor UTF-16, or no CSV.
+    """
+    text = _text(path.read_bytes(), path)
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=lambda mark: (first.count(mark), mark == ","))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for number, cells in enumerate(reader, 1):
+            rows.append((number, cells))
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{reader.line_num}: not readable as CSV: {error}. Save it as CSV UTF-8, or as XLSX."
+        ) from None
+    return Grid(str(path), rows)
+
+
+def _text(raw: bytes, path: Path) -> str:
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}:{line}: expected UTF-8 text. In Excel save it as 'CSV UTF-8', or as XLSX."
+        ) from error
