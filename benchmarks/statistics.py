@@ -23,7 +23,15 @@ from scipy.stats import binom  # noqa: E402
 
 from evalkit.gates.evidence import Evidence  # noqa: E402
 from evalkit.gates.verdicts import judge_rule, judge_whole  # noqa: E402
-from evalkit.stats import bootstrap_interval, paired_proportions_interval, wilson_interval  # noqa: E402
+from evalkit.stats import (  # noqa: E402
+    bootstrap_interval,
+    clopper_pearson_interval,
+    corrected_lead,
+    e_process,
+    max_t_confidence,
+    paired_proportions_interval,
+    wilson_interval,
+)
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 SIZES = (20, 50, 200, 1000)
@@ -36,7 +44,14 @@ Row = tuple[str, str, str, bool]
 
 @cache
 def difference(gained: int, lost: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    return paired_proportions_interval(gained, lost, n, confidence)
+    """As a gate decides by."""
+    return paired_proportions_interval(gained, lost, n, confidence, strict=True)
+
+
+@cache
+def described(gained: int, lost: int, n: int) -> tuple[float, float]:
+    """As a report shows it."""
+    return paired_proportions_interval(gained, lost, n, CONFIDENCE)
 
 
 def evidence(gained: int, lost: int, n: int) -> Evidence:
@@ -61,7 +76,7 @@ def coverage_of_differences(runs: int) -> Iterator[Row]:
         covered = []
         for gain, loss in ((0.01, 0.01), (0.05, 0.02), (0.1, 0.1), (0.2, 0.05), (0.3, 0.2)):
             draws = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=runs)
-            ends = np.array([difference(int(g), int(k), n) for g, k, _ in draws])
+            ends = np.array([described(int(g), int(k), n) for g, k, _ in draws])
             covered.append(float(((ends[:, 0] <= gain - loss) & (gain - loss <= ends[:, 1])).mean()))
         yield from coverage_rows(f"paired difference, n = {n}", covered, LEAST[n])
 
@@ -109,7 +124,9 @@ def wrong_at_the_bound(runs: int) -> Iterator[Row]:
             yield from wrong_rows(f"{kind} at its bound, n = {n}", words, allowed)
         counts = rng.binomial(n, 0.8, size=runs)
         for kind in ("at_least", "at_most"):
-            words = [judge_rule(kind, *wilson_interval(float(k), n, CONFIDENCE), 0.8) for k in counts]  # type: ignore[arg-type]
+            words = [
+                judge_rule(kind, *clopper_pearson_interval(float(k), n, CONFIDENCE), 0.8) for k in counts
+            ]  # type: ignore[arg-type]
             yield from wrong_rows(f"{kind} at its bound, n = {n}", words, allowed)
 
 
@@ -145,12 +162,117 @@ def power() -> Iterator[Row]:
     """at_least against the uniformly most powerful (randomised) exact test of the same level."""
     for n, bound, truth in ((50, 0.7, 0.9), (200, 0.7, 0.8), (1000, 0.8, 0.84)):
         counts = np.arange(n + 1)
-        passes = np.array([wilson_interval(float(k), n, CONFIDENCE)[0] >= bound for k in counts])
+        passes = np.array([clopper_pearson_interval(float(k), n, CONFIDENCE)[0] >= bound for k in counts])
         size = float(binom.pmf(counts, n, bound)[passes].sum())
         ours = float(binom.pmf(counts, n, truth)[passes].sum())
         best = most_powerful(n, bound, truth, ALPHA)
         what = f"power of at_least {bound} at {truth}, n = {n} (exact; its own size {size:.2%})"
         yield what, "≥ 0.9× of the optimum", f"{ours / best:.2f}×", ours / best >= 0.9
+
+
+def power_of_pairs() -> Iterator[Row]:
+    """better_than by 0 against the randomised exact conditional test of the same level (uniformly most powerful
+    unbiased); every outcome is weighed with its probability."""
+    for n, gain, loss in ((20, 0.5, 0.05), (50, 0.3, 0.1), (100, 0.2, 0.08), (200, 0.12, 0.05)):
+        ours = best = 0.0
+        for flips in range(n + 1):
+            weight = float(binom.pmf(flips, n, gain + loss))
+            if weight < 1e-12:
+                continue
+            counts = np.arange(flips + 1)
+            law = binom.pmf(counts, flips, gain / (gain + loss))
+            passes = np.array([difference(int(g), int(flips - g), n)[0] > 0 for g in counts])
+            ours += weight * float(law[passes].sum())
+            best += (
+                weight * most_powerful(flips, 0.5, gain / (gain + loss), ALPHA) if flips else weight * ALPHA
+            )
+        what = f"power of better_than at {gain - loss:+.2g} with {gain + loss:.0%} flips, n = {n} (exact)"
+        yield what, "≥ 0.9× of the optimum", f"{ours / best:.2f}×", ours / best >= 0.9
+
+
+def sequential(runs: int) -> Iterator[Row]:
+    """Ten points worse against a margin of three; errors at the margin itself, looking after every sample."""
+    rng = np.random.default_rng(6)
+    for flips in (0.12, 0.2, 0.3):
+        fixed = round((1.959964 + 0.841621) ** 2 * flips / 0.03**2)
+        law = [(flips - 0.1) / 2, (flips + 0.1) / 2, 1 - flips]
+        needed = []
+        for _ in range(runs):
+            seen = rng.choice([1.0, -1.0, 0.0], p=law, size=fixed)
+            reached = np.flatnonzero(e_process(-seen, 0.03, low=-1, high=1) >= 1 / ALPHA)
+            needed.append(reached[0] + 1 if len(reached) else fixed)
+        share = float(np.median(needed)) / fixed
+        what = (
+            f"sequential: samples to fail a 10-point regression, {flips:.0%} flips, of the fixed n = {fixed}"
+        )
+        yield what, "≤ 0.35× (median)", f"{share:.2f}×", share <= 0.35
+    allowed = ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
+    for flips in (0.06, 0.2):
+        law = [(flips - 0.03) / 2, (flips + 0.03) / 2, 1 - flips]
+        wrong = np.zeros(2)
+        for _ in range(runs):
+            seen = rng.choice([1.0, -1.0, 0.0], p=law, size=2000)
+            wrong += [
+                e_process(seen, -0.03, low=-1, high=1).max() >= 1 / ALPHA,
+                e_process(-seen, 0.03, low=-1, high=1).max() >= 1 / ALPHA,
+            ]
+        for word, rate in zip(("pass", "fail"), wrong / runs, strict=True):
+            what = f"sequential at its bound, {flips:.0%} flips, 2,000 looks: wrongly {word}"
+            yield what, f"≤ {allowed:.2%}", f"{rate:.2%}", bool(rate <= allowed)
+
+
+def best_of_eight(runs: int) -> Iterator[Row]:
+    from scipy.special import ndtri
+
+    rng = np.random.default_rng(7)
+    for lead, most in ((0.0, 0.2), (3.0, 0.4)):
+        off, plain, held = [], [], 0
+        for run in range(runs):
+            scores = rng.normal(size=(200, 8))
+            scores[:, 0] += lead / math.sqrt(200)
+            leader, estimate = corrected_lead(scores / 200, run)
+            truth = lead if leader == 0 else 0.0
+            mean = float(scores.mean(axis=0)[leader]) * math.sqrt(200)
+            z = float(ndtri((1 + max_t_confidence(scores / 200, seed=run)) / 2))
+            spread = float(scores.std(axis=0, ddof=1)[leader])
+            off.append(estimate * math.sqrt(200) - truth)
+            plain.append(mean - truth)
+            held += mean - z * spread <= truth <= mean + 1.96 * spread
+        name = "equal candidates" if lead == 0 else "one 3 SE better"
+        bias = float(np.mean(off))
+        what = f"best of 8, {name}: bias of the corrected lead (plain {np.mean(plain):+.2f})"
+        yield what, f"≤ {most:g} SE", f"{bias:+.2f} SE", abs(bias) <= most
+        yield (
+            f"best of 8, {name}: coverage of its interval",
+            "≥ 93 %",
+            f"{held / runs:.1%}",
+            held / runs >= 0.93,
+        )
+
+
+def means(runs: int) -> Iterator[Row]:
+    """Means of scores that are no right/wrong: normal, skewed, and a third of them 0."""
+    rng = np.random.default_rng(8)
+    laws: list[tuple[Callable[[int], np.ndarray], float]] = [
+        (lambda n: rng.normal(size=n), 0.0),
+        (lambda n: rng.beta(5, 1, n), 5 / 6),
+        (lambda n: rng.random(n) * (rng.random(n) < 0.67), 0.335),
+        (lambda n: rng.exponential(size=n), 1.0),
+    ]
+    for n in (10, 20, 50, 200):
+        covered = []
+        for draw, truth in laws:
+            inside = 0
+            for run in range(runs):
+                rows = np.stack([draw(n), np.ones(n)], axis=1)
+                found = bootstrap_interval(
+                    rows, lambda totals: totals[..., 0] / totals[..., 1], resamples=1000, seed=run
+                )
+                inside += (
+                    found.low is not None and found.high is not None and found.low <= truth <= found.high
+                )
+            covered.append(inside / runs)
+        yield from coverage_rows(f"mean of four kinds of scores, n = {n}", covered, LEAST.get(n, 0.89))
 
 
 def most_powerful(n: int, bound: float, truth: float, alpha: float) -> float:
@@ -170,6 +292,10 @@ def main() -> None:
         lambda: wrong_at_the_bound(runs),
         lambda: whole_policies(runs),
         power,
+        power_of_pairs,
+        lambda: means(max(100, runs // 8)),
+        lambda: sequential(max(100, runs // 10)),
+        lambda: best_of_eight(max(100, runs // 5)),
     ]
     print("| what | target | measured | |\n|---|---|---|---|")
     for part in parts:

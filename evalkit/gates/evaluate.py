@@ -22,7 +22,7 @@ from evalkit.running.folder import RunFolder, write_json
 from evalkit.specs.gate import GatePolicy
 from evalkit.specs.load import load_gate
 
-__all__ = ["evaluate", "evaluate_run", "gate"]
+__all__ = ["evaluate", "evaluate_run", "gate", "taken"]
 
 FLIPS = 10
 
@@ -97,7 +97,7 @@ def evaluate(
         baseline=None if baseline is None else baseline.where,
         confidence=policy.confidence,
         evidence=whole,
-        verdict=_taken(whole, policy),
+        verdict=taken(whole, policy),
         rules=[
             _rule(check, pair, evidence, verdict, fails, run, policy.confidence)
             for check, pair, evidence, verdict, fails in zip(
@@ -117,8 +117,8 @@ def _evidence(check: Check, pairs: Pairs | None, drawing: Drawing) -> Evidence |
     return values_of(check.series).evidence(drawing) if pairs is None else pairs.evidence(drawing)
 
 
-def _taken(whole: Word, policy: GatePolicy) -> Word:
-    """What the policy makes of an inconclusive whole."""
+def taken(whole: Word, policy: GatePolicy) -> Word:
+    """What the policy makes of the samples' verdict: an inconclusive one may count as a fail or a pass."""
     taken: dict[str, Word] = {"exit3": "inconclusive", "fail": "fail", "pass": "pass"}
     return taken[policy.inconclusive] if whole == "inconclusive" else whole
 

@@ -1,7 +1,8 @@
 """What the samples say about a rule: an estimate with its interval, at any confidence.
 
-The methods are those of ``evalkit.stats``, the same that made the numbers of the run. Right/wrong scores have
-intervals in closed form at every level; a bootstrap's is carried to a higher one (see ``stats.widen``), since the
+The methods are those of ``evalkit.stats`` in their strict form: the numbers of a run are described by intervals that
+hold the truth in 95 of 100 runs, a verdict needs each end alone to hold its tail. Right/wrong scores have intervals
+in closed form at every level; a bootstrap's is carried to a higher one (see ``stats.widen``), since the
 tail it needs lies beyond what 10,000 resamples show.
 """
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from evalkit.gates.scores import Series
 from evalkit.running.score import RESAMPLES
-from evalkit.stats import bootstrap_interval, paired_difference, widen
+from evalkit.stats import UNBOUNDED, bootstrap_interval, paired_difference, widen
 
 __all__ = ["Drawing", "Evidence", "Pairs", "Values", "pairs_of", "values_of"]
 
@@ -66,6 +67,7 @@ class Values:
         value: (..., k) totals → (...) values.
         shares: Scores are right or wrong.
         clusters: n clusters.
+        bounds: Least and largest value.
     """
 
     statistics: Array
@@ -73,6 +75,7 @@ class Values:
     value: Callable[[Array], Array]
     shares: bool
     clusters: Sequence[str | None]
+    bounds: tuple[float, float] = UNBOUNDED
 
     def evidence(self, drawing: Drawing) -> Evidence:
         """The value with its interval, in the metric's own unit."""
@@ -86,6 +89,8 @@ class Values:
                 confidence=confidence,
                 resamples=drawing.resamples,
                 seed=drawing.seed,
+                bounds=self.bounds,
+                strict=True,
             )
             return found.value, found.low, found.high
 
@@ -106,6 +111,7 @@ class Pairs:
         shares: Scores are right or wrong.
         clusters: n clusters.
         sign: 1 where higher is better, else -1.
+        bounds: Least and largest value.
     """
 
     ids: list[str]
@@ -117,6 +123,7 @@ class Pairs:
     shares: bool
     clusters: Sequence[str | None]
     sign: int
+    bounds: tuple[float, float] = UNBOUNDED
 
     @property
     def gains(self) -> Array:
@@ -137,6 +144,8 @@ class Pairs:
                 confidence=confidence,
                 resamples=drawing.resamples,
                 seed=drawing.seed,
+                bounds=self.bounds,
+                strict=True,
             )
             if found.difference is None or found.low is None or found.high is None:
                 return found.difference, None, None
@@ -154,7 +163,9 @@ def values_of(series: Series) -> Values:
     """The samples of a series that have a score."""
     kept = series.scored
     clusters = [cluster for cluster, keep in zip(series.clusters, kept, strict=True) if keep]
-    return Values(series.statistics[kept], series.scores[kept], series.value, series.shares, clusters)
+    return Values(
+        series.statistics[kept], series.scores[kept], series.value, series.shares, clusters, series.bounds
+    )
 
 
 def pairs_of(candidate: Series, reference: Series) -> Pairs:
@@ -174,10 +185,11 @@ def pairs_of(candidate: Series, reference: Series) -> Pairs:
         second=second[other],
         scores=(candidate.scores[mine], reference.scores[other]),
         value=candidate.value,
-        mean=candidate.corpus is None,
+        mean=candidate.corpus is None and not candidate.weighted,
         shares=candidate.shares and reference.shares,
         clusters=[candidate.clusters[i] for i in mine],
         sign=1 if candidate.higher_is_better else -1,
+        bounds=candidate.bounds,
     )
 
 

@@ -9,7 +9,7 @@ from evalkit.errors import DataError, UserError, nearest
 from evalkit.gates.scores import Scores, Series
 from evalkit.specs.gate import GatePolicy, GateRule
 
-__all__ = ["Check", "checks_of", "left_out", "unknown_metrics"]
+__all__ = ["BASELINE", "Check", "checks_of", "held_candidates", "left_out", "reference_in", "unknown_metrics"]
 
 BASELINE = "baseline"
 HELD = ("train", "adapter")
@@ -77,6 +77,26 @@ def checks_of(policy: GatePolicy, run: Scores, baseline: Scores | None) -> list[
     """
     problems: list[str] = []
     checks: list[Check] = []
+    for number, rule, candidate in held_candidates(policy, run, baseline):
+        try:
+            checks.append(_check(rule, candidate, run, baseline))
+        except UserError as error:
+            problems += [f"gate {policy.gate}, rule {number}: {message}" for message in error.messages]
+    if problems:
+        raise DataError(*dict.fromkeys(problems))
+    return checks
+
+
+def held_candidates(
+    policy: GatePolicy, run: Scores, baseline: Scores | None
+) -> list[tuple[int, GateRule, str]]:
+    """Resolve every name in a policy: the number of a rule from 1, the rule, a candidate that is held to it.
+
+    Raises:
+        UserError: One message for each unknown task, metric or candidate.
+    """
+    problems: list[str] = []
+    held: list[tuple[int, GateRule, str]] = []
     for number, rule in enumerate(policy.rules, start=1):
         here = f"gate {policy.gate}, rule {number}"
         problem = _unknown(rule, run, baseline)
@@ -84,13 +104,12 @@ def checks_of(policy: GatePolicy, run: Scores, baseline: Scores | None) -> list[
             problems.append(f"{here}: {problem}")
             continue
         try:
-            for candidate in _held(rule.candidate or policy.candidate, rule, run):
-                checks.append(_check(rule, candidate, run, baseline))
+            held += [(number, rule, name) for name in _held(rule.candidate or policy.candidate, rule, run)]
         except UserError as error:
             problems += [f"{here}: {message}" for message in error.messages]
     if problems:
         raise DataError(*dict.fromkeys(problems))
-    return checks
+    return held
 
 
 def unknown_metrics(policy: GatePolicy, measured: Mapping[str, Sequence[str]]) -> list[str]:
@@ -203,7 +222,7 @@ def _check(rule: GateRule, candidate: str, run: Scores, baseline: Scores | None)
     if against is None:
         return Check(rule, candidate, series, None)
     if against == BASELINE and baseline is not None and BASELINE not in run.names:
-        reference = _stored(rule, candidate, baseline)
+        reference = reference_in(rule, candidate, baseline)
     else:
         found = run.series(against, rule.task, rule.metric)
         if found is None:
@@ -215,7 +234,12 @@ def _check(rule: GateRule, candidate: str, run: Scores, baseline: Scores | None)
     return Check(rule, candidate, series, reference)
 
 
-def _stored(rule: GateRule, candidate: str, baseline: Scores) -> Series:
+def reference_in(rule: GateRule, candidate: str, baseline: Scores) -> Series:
+    """What ``baseline`` stands for in a rule: the candidate of the same name in the baseline.
+
+    Raises:
+        DataError: The baseline lacks the candidate or its score.
+    """
     if candidate not in baseline.names:
         raise DataError(
             f"the baseline {baseline.where} has no candidate named {candidate!r}; it has {_list(baseline.names)}."

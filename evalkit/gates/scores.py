@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from evalkit.metrics import Measured, Metric, get_metric
 from evalkit.records import Unscored
 from evalkit.running.folder import RunFolder
 from evalkit.signature import digest
+from evalkit.stats import UNBOUNDED
 
 __all__ = ["Scores", "Series", "TaskScores", "run_scores"]
 
@@ -35,6 +37,7 @@ class TaskScores:
         scores: Metric → (n,) scores, NaN where unscored.
         statistics: Metric → (n, k) of the metrics that are no mean of their scores.
         labels: Metric → what it says about its columns (``Measured.labels``).
+        weights: Metric → (n,) how many samples each stands for, where people were shown some more likely than others.
     """
 
     ids: list[str]
@@ -43,6 +46,7 @@ class TaskScores:
     scores: Mapping[str, Array]
     statistics: Mapping[str, Array] = field(default_factory=dict)
     labels: Mapping[str, Json] = field(default_factory=dict)
+    weights: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Series:
         shares: Scores say right or wrong, and nothing in between.
         higher_is_better: Direction.
         signature: What made the numbers.
+        bounds: Least and largest value the metric can have.
+        weighted: Samples stand for different numbers of samples; ``statistics`` holds that.
     """
 
     where: str
@@ -74,6 +80,8 @@ class Series:
     shares: bool
     higher_is_better: bool
     signature: str
+    bounds: tuple[float, float] = UNBOUNDED
+    weighted: bool = False
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -164,13 +172,15 @@ class Scores:
         seen = scores[np.isfinite(scores)]
         corpus = None
         statistics = np.stack([np.nan_to_num(scores), np.isfinite(scores).astype(np.float64)], axis=1)
+        if metric in rows.weights:
+            statistics *= rows.weights[metric][:, None]
         if metric in rows.statistics:
             settings = dict(about.get("settings") or {"metric": metric})
             corpus = get_metric(settings.pop("metric"), **settings)
             statistics = rows.statistics[metric]
-        elif len(seen) and not _equal(float(seen.mean()), entry.get("value")):
+        elif len(seen) and not _equal(mean := float(np.divide(*statistics.sum(0))), entry.get("value")):
             raise DataError(
-                f"{where}: the mean of the samples' {metric} is {seen.mean():.6g}, its value {entry.get('value')}: "
+                f"{where}: the mean of the samples' {metric} is {mean:.6g}, its value {entry.get('value')}: "
                 "statistics per sample are missing. Run the study again; what is finished is not done again."
             )
         # A user's function has no bounds and is judged by what it returns; so is a run that does not tell.
@@ -184,9 +194,14 @@ class Scores:
             statistics=statistics,
             labels=dict(rows.labels.get(metric, {})),
             corpus=corpus,
-            shares=corpus is None and bounded and bool(np.isin(seen, (0.0, 1.0)).all()),
+            shares=corpus is None
+            and bounded
+            and metric not in rows.weights
+            and bool(np.isin(seen, (0.0, 1.0)).all()),
             higher_is_better=bool(entry.get("higher_is_better", True)),
             signature=str(entry.get("signature", "")),
+            bounds=_ends(about),
+            weighted=metric in rows.weights,
         )
 
     def _about(self, task: str, metric: str) -> Json:
@@ -243,13 +258,27 @@ def _task_scores(folder: RunFolder, candidate: str, task: str) -> TaskScores:
         scores={name: np.array([_number(row, name) for row in rows]) for name in names},
         statistics=statistics,
         labels=labels,
+        weights={name: _weights(rows, name) for name in names if any(name in _weighted(row) for row in rows)},
     )
+
+
+def _weighted(row: Json) -> Json:
+    return dict(row.get("weights") or {})
+
+
+def _weights(rows: list[Json], name: str) -> Array:
+    return np.array([float(_weighted(row).get(name, 1.0)) for row in rows])
 
 
 def _content(row: Json) -> str:
     """Hash of the sample. A row made elsewhere has none: then the target must do, since prompts may differ."""
     known = row.get("sample_sha256")
     return str(known)[:16] if known else digest({"target": row.get("target")})[:16]
+
+
+def _ends(about: Json) -> tuple[float, float]:
+    low, high = about.get("bounds") or (None, None)
+    return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 
 def _equal(mean: float, value: float | None) -> bool:

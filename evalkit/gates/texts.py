@@ -20,7 +20,8 @@ def verdict_lines(verdict: GateVerdict) -> list[str]:
     >>> verdict_lines(GateVerdict("ci", "r", None, 0.95, "inconclusive", "pass", []))
     ['gate ci: PASS (the samples leave it open; this policy takes that as pass)']
     """
-    return [_head(verdict), *(f"  {_word(rule):<12}  {rule.rule}: {rule.reason}" for rule in verdict.rules)]
+    rules = [f"  {_word(rule):<12}  {rule.rule}: {rule.reason}" for rule in verdict.rules]
+    return [_head(verdict), *rules, *_looked(verdict)]
 
 
 def verdict_markdown(verdict: GateVerdict) -> str:
@@ -36,6 +37,7 @@ def verdict_markdown(verdict: GateVerdict) -> str:
         *(_row(rule) for rule in verdict.rules),
         "",
         *(f"- {SIGNS[rule.decision]} {_escape(rule.reason)}" for rule in verdict.rules),
+        *(f"- {_escape(line.strip())}" for line in _looked(verdict)),
     ]
     for rule in verdict.rules:
         if rule.flips:
@@ -64,6 +66,16 @@ def self_test_lines(found: Mapping[str, Any]) -> list[str]:
         where = f"{row['candidate']}: {row['rule']} | {row['scenario']} (true {signed(row['true'])})"
         lines.append(f"  {where}: {_rates(row)}")
     return lines
+
+
+def _looked(verdict: GateVerdict) -> list[str]:
+    """How many samples a sequential gate needed."""
+    if verdict.sequential is None:
+        return []
+    seen = {(row["candidate"], row["task"]): row for row in verdict.sequential["samples"]}
+    told = [f"{name} {row['asked']} of {row['of']} on {task}" for (name, task), row in seen.items()]
+    looks = verdict.sequential["looks"]
+    return [f"  stopped after {looks} look{'' if looks == 1 else 's'}: samples of {', '.join(told)}"]
 
 
 def _rates(row: Mapping[str, Any]) -> str:

@@ -89,7 +89,7 @@ class RuleVerdict:
         return "inconclusive" if self.verdict == "fail" and not self.fails_together else self.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """The object of CONTRACT §6, and what else is known."""
+        """The object of docs/reference §6, and what else is known."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
@@ -106,6 +106,7 @@ class GateVerdict:
         verdict: The same, or what the policy makes of an inconclusive one.
         rules: One for every rule and candidate.
         self_test: How often the policy would err at this n, where that was asked for.
+        sequential: How many samples a sequential gate looked at, and in which order; None for a plain one.
     """
 
     gate: str
@@ -116,6 +117,7 @@ class GateVerdict:
     verdict: Word
     rules: list[RuleVerdict]
     self_test: dict[str, Any] | None = None
+    sequential: dict[str, Any] | None = None
 
     @property
     def exit_code(self) -> int:
@@ -135,7 +137,8 @@ class GateVerdict:
             "exit_code": self.exit_code,
             "rules": [rule.to_json() for rule in self.rules],
         }
-        return told if self.self_test is None else {**told, "self_test": self.self_test}
+        more = {"self_test": self.self_test, "sequential": self.sequential}
+        return {**told, **{name: value for name, value in more.items() if value is not None}}
 
 
 def judge_rule(kind: Kind, low: float, high: float, bound: float) -> Word:

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from evalkit.stats.bootstrap import Interval, bootstrap_interval
+from evalkit.stats.bootstrap import UNBOUNDED, Interval, ValueOf, bootstrap_interval
 from evalkit.stats.corrections import bonferroni_confidence, holm, widen
 from evalkit.stats.paired import PairedDifference, paired_difference
-from evalkit.stats.proportions import mcnemar_mid_p, paired_proportions_interval, wilson_interval
+from evalkit.stats.power import detectable, needed, spread
+from evalkit.stats.proportions import (
+    clopper_pearson_interval,
+    mcnemar_exact_p,
+    mcnemar_mid_p,
+    paired_proportions_interval,
+    wilson_interval,
+)
+from evalkit.stats.recipes import LEAST_SEEDS, Parts, RecipeDifference, recipe_difference, variance_parts
+from evalkit.stats.resampling import unit_of_sample
+from evalkit.stats.sequential import confidence_sequence, e_process
+from evalkit.stats.winner import corrected_lead, max_t_confidence
 
 __all__ = [
+    "LEAST_SEEDS",
+    "UNBOUNDED",
     "Interval",
     "PairedDifference",
+    "Parts",
+    "RecipeDifference",
+    "ValueOf",
     "bonferroni_confidence",
     "bootstrap_interval",
+    "clopper_pearson_interval",
+    "confidence_sequence",
+    "corrected_lead",
+    "detectable",
+    "e_process",
     "holm",
+    "max_t_confidence",
+    "mcnemar_exact_p",
     "mcnemar_mid_p",
+    "needed",
     "paired_difference",
     "paired_proportions_interval",
+    "recipe_difference",
+    "spread",
+    "unit_of_sample",
+    "variance_parts",
     "widen",
     "wilson_interval",
 ]

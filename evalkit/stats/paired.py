@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.stats.bootstrap import ValueOf, bca_interval, replicate
+from evalkit.stats.bootstrap import UNBOUNDED, ValueOf, bca_interval, replicate
 from evalkit.stats.proportions import mcnemar_mid_p, paired_proportions_interval
 from evalkit.stats.resampling import Array, group_rows, share_clusters, sign_flips, unit_of_sample
 
@@ -53,6 +53,8 @@ def paired_difference(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
+    bounds: tuple[float, float] = UNBOUNDED,
+    strict: bool = False,
 ) -> PairedDifference:
     """Difference of ``value`` between two sets of outputs for the same n samples.
 
@@ -66,6 +68,8 @@ def paired_difference(
         confidence: Two-sided level of the interval.
         resamples: Of the bootstrap and of the permutation test.
         seed: Of both.
+        bounds: Least and largest value there is.
+        strict: For a decision at a bound: see ``paired_proportions_interval``.
 
     >>> rows = lambda right: np.stack([np.array(right, dtype=float), np.ones(len(right))], axis=1)
     >>> a, b = rows([1] * 10), rows([1] + [0] * 9)
@@ -82,7 +86,7 @@ def paired_difference(
         return PairedDifference(None, None, None, None, "none", n)
     if shares and scores is not None and not share_clusters(clusters):
         gained, lost = int((scores[0] > scores[1]).sum()), int((scores[0] < scores[1]).sum())
-        ends = paired_proportions_interval(gained, lost, n, confidence)
+        ends = paired_proportions_interval(gained, lost, n, confidence, strict=strict)
         return PairedDifference(difference, *ends, mcnemar_mid_p(gained, lost), "mcnemar-mid-p, tango", n)
     units = unit_of_sample(n, clusters, seed)
     first, second = group_rows(candidate, units), group_rows(control, units)
@@ -90,14 +94,27 @@ def paired_difference(
         return PairedDifference(difference, None, None, None, "none", n)
     if scores is not None:
         gaps = group_rows((scores[0] - scores[1])[:, None], units)[:, 0]
-        p_value = _sign_flip_p(gaps, resamples, seed)
-        if shares and not gaps.any():  # a bootstrap of no flips is a point; the clusters are the trials
-            ends = paired_proportions_interval(0, 0, len(first), confidence)
-            return PairedDifference(difference, *ends, p_value, "permutation, tango", n)
+        p_value, same = _sign_flip_p(gaps, resamples, seed), not gaps.any()
     else:
-        p_value = _exchange_p(first, second, value, resamples, seed)
+        p_value, same = _exchange_p(first, second, value, resamples, seed), bool((first == second).all())
+    if same:  # a bootstrap of no change is a point; no change in n units is about ±z²/(n + z²) of the range
+        low, high = paired_proportions_interval(0, 0, len(first), confidence)
+        range_ = _range(bounds, scores, shares)
+        return PairedDifference(difference, low * range_, high * range_, p_value, "permutation, tango", n)
     low, high = _bootstrap_ends(first, second, value, confidence, resamples, seed)
-    return PairedDifference(difference, low, high, p_value, "permutation, paired bootstrap", n)
+    most = bounds[1] - bounds[0]
+    return PairedDifference(
+        difference, max(low, -most), min(high, most), p_value, "permutation, paired bootstrap", n
+    )
+
+
+def _range(bounds: tuple[float, float], scores: tuple[Array, Array] | None, shares: bool) -> float:
+    """How far two values can be apart: by their bounds, else by what was seen."""
+    if shares:
+        return 1.0
+    if np.isfinite(bounds).all():
+        return bounds[1] - bounds[0]
+    return 0.0 if scores is None else float(np.ptp(np.concatenate(scores)))
 
 
 def _bootstrap_ends(

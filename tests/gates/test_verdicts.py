@@ -56,7 +56,7 @@ def normal(estimate: float, error: float) -> Evidence:
 @pytest.mark.parametrize(
     ("kind", "low", "high", "bound", "expected"),
     [
-        # CONTRACT §6, with what happens when an end lies on the bound itself.
+        # docs/reference §6, with what happens when an end lies on the bound itself.
         ("no_worse_than", -0.01, 0.05, -0.02, "pass"),
         ("no_worse_than", -0.02, 0.05, -0.02, "inconclusive"),
         ("no_worse_than", -0.09, -0.02, -0.02, "inconclusive"),
@@ -133,14 +133,16 @@ def test_lower_is_better_is_turned_round() -> None:
 
 
 def test_closed_intervals_are_made_anew_at_a_higher_level() -> None:
-    from evalkit.stats import paired_proportions_interval, wilson_interval
+    from evalkit.stats import clopper_pearson_interval, paired_proportions_interval
 
     evidence = pairs_from(3, 20, 200).evidence(Drawing(0.95))
-    assert (evidence.low, evidence.high) == pytest.approx(paired_proportions_interval(3, 20, 200, 0.95))
-    assert evidence.at(0.99) == pytest.approx(paired_proportions_interval(3, 20, 200, 0.99))
+    assert (evidence.low, evidence.high) == pytest.approx(
+        paired_proportions_interval(3, 20, 200, 0.95, strict=True)
+    )
+    assert evidence.at(0.99) == pytest.approx(paired_proportions_interval(3, 20, 200, 0.99, strict=True))
     right = np.array([1.0] * 80 + [0.0] * 20)
     values = Values(np.stack([right, np.ones(100)], axis=1), right, mean, True, [None] * 100)
-    assert values.evidence(Drawing(0.9)).at(0.99) == pytest.approx(wilson_interval(80, 100, 0.99))
+    assert values.evidence(Drawing(0.9)).at(0.99) == pytest.approx(clopper_pearson_interval(80, 100, 0.99))
 
 
 def test_samples_needed_decide_with_the_promised_power() -> None:

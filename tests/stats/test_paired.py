@@ -110,6 +110,21 @@ def test_nothing_one_and_all_equal() -> None:
         assert (equal.difference, equal.low, equal.high, equal.p_value) == (0, 0, 0, 1)
 
 
+def test_no_change_in_a_few_samples_is_not_proof_of_no_change() -> None:
+    """Identical answers to 20 samples: ±z²/(n + z²) of what two values can be apart."""
+    same = np.random.default_rng(3).random(20)
+    found = paired_difference(rows(same), rows(same), mean, scores=(same, same), bounds=(0.0, 1.0))
+    assert (found.low, found.high, found.test) == (
+        pytest.approx(-0.1611, abs=5e-5),
+        pytest.approx(0.1611, abs=5e-5),
+        "permutation, tango",
+    )
+    corpus = paired_difference(rows(same), rows(same), ratio_of_sums, bounds=(0.0, 100.0))
+    assert (corpus.low, corpus.high) == pytest.approx((-16.11, 16.11), abs=5e-3)
+    seen = paired_difference(rows(same), rows(same), mean, scores=(same, same))
+    assert seen.high == pytest.approx(0.16113 * np.ptp(same), rel=1e-3)
+
+
 def test_p_is_never_zero_and_the_seed_decides() -> None:
     a, b = np.ones(200) * 0.9, np.random.default_rng(0).random(200) * 0.1
     found = paired_difference(rows(a), rows(b), mean, scores=(a, b), resamples=999)

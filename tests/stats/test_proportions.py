@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.stats import mcnemar_mid_p, paired_proportions_interval, wilson_interval
+from evalkit.stats import (
+    clopper_pearson_interval,
+    mcnemar_exact_p,
+    mcnemar_mid_p,
+    paired_proportions_interval,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +98,40 @@ def test_paired_interval_properties(gained: int, lost: int, same: int, confidenc
     assert -1 <= low <= (gained - lost) / n <= high <= 1
     mirrored = paired_proportions_interval(lost, gained, n, confidence)
     assert mirrored == pytest.approx((-high, -low), abs=1e-9)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (8, 10), (199, 200), (37, 37)])
+def test_clopper_pearson_is_scipys_exact(right: int, n: int) -> None:
+    from scipy.stats import binomtest
+
+    for confidence in (0.9, 0.95, 0.999):
+        expected = binomtest(right, n).proportion_ci(confidence, method="exact")
+        found = clopper_pearson_interval(right, n, confidence)
+        assert found == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (9, 1), (3, 7), (5, 5), (40, 22)])
+def test_mcnemar_exact_is_statsmodels(gained: int, lost: int) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    expected = mcnemar([[0, gained], [lost, 0]], exact=True).pvalue
+    assert mcnemar_exact_p(gained, lost) == pytest.approx(min(1.0, expected))
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "bound"), [(0.015, 0.035, -0.02), (0.0, 0.02, -0.02), (0.1, 0.15, -0.05)]
+)
+def test_strict_ends_hold_their_tails_where_few_flip(gain: float, loss: float, bound: float) -> None:
+    """At n = 100 every outcome is weighed with its probability; Tango's own upper tail is 3.5 % at the first."""
+    from scipy.stats import multinomial
+
+    passes = fails = 0.0
+    law = multinomial(100, [gain, loss, 1 - gain - loss])
+    for gained in range(26):
+        for lost in range(36):
+            weight = float(law.pmf([gained, lost, 100 - gained - lost]))
+            if weight > 1e-9:
+                low, high = paired_proportions_interval(gained, lost, 100, strict=True)
+                passes, fails = passes + weight * (low > bound), fails + weight * (high < bound)
+    assert passes <= 0.03
+    assert fails <= 0.03

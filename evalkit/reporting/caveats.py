@@ -1,0 +1,84 @@
+"""What a table of differences does not say by itself: the leader's luck, the recipe behind seeds, the unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evalkit.reporting import formats
+from evalkit.reporting.tables import Board, Column
+
+__all__ = ["caveats", "least_seen"]
+
+Json = Mapping[str, Any]
+
+_POWER = (1.959964 + 0.841621) / 1.959964
+"""From half an interval's width to the difference that is seen with 80 % power."""
+
+
+def caveats(results: Json, table: Board) -> list[str]:
+    """Return the sentences, those on leaders first.
+
+    Args:
+        results: The object of ``results.json``.
+        table: The same, arranged.
+    """
+    digits = {(column.task, column.metric): column.difference_digits for column in table.columns}
+    return [*_leaders(results, digits), *_recipes(results, digits), *_unseen(table)]
+
+
+def least_seen(comparison: Json) -> float | None:
+    """The least true difference that a comparison's samples show with 80 % power; None without an interval.
+
+    >>> round(least_seen({"low": -0.1, "high": 0.1}), 3)
+    0.143
+    """
+    low = comparison.get("low_adjusted", comparison.get("low"))
+    high = comparison.get("high_adjusted", comparison.get("high"))
+    if low is None or high is None:
+        low, high = comparison.get("low"), comparison.get("high")
+    return None if low is None or high is None else (high - low) / 2 * _POWER
+
+
+def _leaders(results: Json, digits: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    for row in results.get("leaders") or []:
+        places = digits.get((row["task"], row["metric"]), 3)
+        yield (
+            f"Of {row['of']} candidates {row['candidate']} leads on {row['task']} {row['metric']}, by "
+            f"{formats.signed(row['difference'], places)} to {row['control']}. The best of several is flattered by "
+            f"having been picked; without that its lead is {formats.signed(row['corrected'], places)} "
+            f"{formats.span(row['low'], row['high'], places)}."
+        )
+
+
+def _recipes(results: Json, digits: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    for row in results.get("recipes") or []:
+        places = digits.get((row["task"], row["metric"]), 3)
+        head = f"Recipe {row['recipe']} against {row['against']} on {row['task']} {row['metric']}"
+        if row.get("note"):
+            yield f"{head}: {row['note']}."
+            continue
+        parts = row.get("variance") or {}
+        spread = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
+        yield (
+            f"{head}: {formats.signed(row['difference'], places)} "
+            f"{formats.span(row['low'], row['high'], places)}, p {formats.p_value(row['p_value'])}, for new seeds and "
+            f"new samples ({row['seeds']} seeds; variance of one score: {spread})."
+        )
+
+
+def _unseen(table: Board) -> Iterator[str]:
+    for task in table.tasks:
+        column = table.primary(task)
+        rows = [] if column is None else _open_rows(table, column)
+        sizes = [size for row in rows if (size := least_seen(row)) is not None]
+        if column is not None and sizes:
+            yield (
+                f"What could not have been seen on {task} {column.metric}: a true difference below about "
+                f"{formats.number(max(sizes), column.difference_digits)} would more likely than one time in five have "
+                "stayed unclear."
+            )
+
+
+def _open_rows(table: Board, column: Column) -> list[Json]:
+    return [cell.comparison for cell in table.compared(column) if cell.mark == "unclear" and cell.comparison]

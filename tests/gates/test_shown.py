@@ -1,0 +1,134 @@
+"""What a run of several candidates with a gate says: in results.json, in the table, in the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import evalkit
+from evalkit.records import Output, Sample
+from evalkit.reporting.caveats import caveats
+from evalkit.reporting.runs import rewrite_report
+from evalkit.reporting.tables import board
+from evalkit.running.recipes import recipes
+from evalkit.running.score import Scored, score_task
+
+MakeRun = Callable[..., evalkit.Run]
+
+GATE = (
+    "gate: ci\nrules: [{task: quiz, metric: exact_match, candidate: a, no_worse_than: old, margin: 0.02}]\n"
+)
+
+
+@pytest.fixture
+def several(make_run: MakeRun) -> evalkit.Run:
+    rng = np.random.default_rng(1)
+    names = {"old": 0.6, "a": 0.62, "b": 0.62, "c": 0.62, "d": 0.62}
+    right = {name: [int(rng.random() < share) for _ in range(120)] for name, share in names.items()}
+    return make_run(right, name="several", gate=GATE)
+
+
+def test_the_leader_is_corrected_for_having_been_picked(several: evalkit.Run) -> None:
+    results = several.results
+    (leader,) = results["leaders"]
+    rows = {row["candidate"]: row for row in results["comparisons"] if row["metric"] == "exact_match"}
+    assert leader["of"] == len(rows) == 4
+    assert leader["candidate"] == max(rows, key=lambda name: rows[name]["difference"])
+    assert leader["difference"] == pytest.approx(rows[leader["candidate"]]["difference"])
+    assert leader["corrected"] <= leader["difference"]
+    assert leader["low"] <= leader["corrected"] <= leader["high"]
+    for row in rows.values():  # wider than one alone, narrower than Bonferroni's
+        assert row["low_adjusted"] < row["low_max_t"] < row["low"]
+        assert row["high"] < row["high_max_t"] < row["high_adjusted"]
+    told = evalkit.results_table(results)
+    assert f"Of 4 candidates {leader['candidate']} leads on quiz exact_match" in told
+    assert evalkit.compare(several.path)["leaders"] == results["leaders"]
+
+
+def test_runs_compared_with_each_other_have_a_leader_too(several: evalkit.Run, make_run: MakeRun) -> None:
+    rng = np.random.default_rng(2)
+    other = make_run({"old": [1, 0] * 60, "e": [int(rng.random() < 0.9) for _ in range(120)]}, name="other")
+    merged = evalkit.compare(several.path, other.path)
+    (leader,) = merged["leaders"]
+    assert (leader["candidate"], leader["of"], leader["n"]) == (
+        "e",
+        6,
+        120,
+    )  # the second run's own control is one of the six
+    assert all(
+        row["low_max_t"] is not None for row in merged["comparisons"] if row["metric"] == "exact_match"
+    )
+
+
+def test_the_report_shows_the_gate_and_what_could_not_be_seen(several: evalkit.Run) -> None:
+    page = several.report.read_text("utf-8")
+    assert 'id="gate"' in page
+    verdict = json.loads((several.path / "gate.json").read_text("utf-8"))
+    assert verdict["rules"][0]["reason"].split(" (")[0] in page
+    assert f'href="#/quiz/{verdict["rules"][0]["flips"][0]["id"]}"' in page
+    assert "What could not have been seen on quiz exact_match" in page
+    (several.path / "gate.json").write_text("{", "utf-8")  # half a file is no gate
+    assert 'id="gate"' not in rewrite_report(several.path).read_text("utf-8")
+
+
+def test_seeds_speak_for_their_recipe_from_three_on() -> None:
+    rng = np.random.default_rng(3)
+    samples = [Sample(str(i), "?", "yes") for i in range(100)]
+
+    def scored(share: float) -> Scored:
+        outputs = [Output(sample.id, "yes" if rng.random() < share else "no") for sample in samples]
+        return score_task(samples, outputs, ["exact_match"])
+
+    names = [*(f"r16#{seed}" for seed in (1, 2, 3)), "r8#1", "r8#2"]
+    every = {("old", "quiz"): scored(0.4), **{(name, "quiz"): scored(0.8) for name in names}}
+    found = recipes(every, {"quiz": "exact_match"}, dict.fromkeys(names, "old"))
+    rows = {(row["recipe"], row["against"]): row for row in found}
+    assert set(rows) == {("r16", "old"), ("r8", "old"), ("r16", "r8")}
+    three = rows["r16", "old"]
+    assert (three["seeds"], three["note"]) == (3, None)
+    assert three["low"] < three["difference"] < three["high"]
+    assert set(three["variance"]) == {"seed", "sample", "rest"}
+    assert "2 seeds: nothing is said about the recipe" in rows["r8", "old"]["note"]
+    assert rows["r8", "old"]["low"] is None
+    assert rows["r16", "r8"]["p_value"] is None
+    told = caveats({"recipes": found, "leaders": []}, board({}))
+    assert any(line.startswith("Recipe r16 against old on quiz exact_match: +0.") for line in told)
+    assert any("only about its adapters; 3 at least are needed" in line for line in told)
+
+
+@pytest.mark.parametrize("metric", ["judge:helpful", "human:tone", "cost", "latency"])
+def test_judges_people_cost_and_latency_are_metrics_like_any_other(make_run: MakeRun, metric: str) -> None:
+    """Scores that came after the run, in the files where the stages that make them put them."""
+    run = make_run({"old": [1] * 40, "new": [1] * 40}, name="late")
+    results = json.loads((run.path / "results.json").read_text("utf-8"))
+    lower = metric in ("cost", "latency")
+    for name, value in (("old", 2.0), ("new", 3.0)):
+        file = run.path / f"samples/{name}/quiz.jsonl"
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        scores = [value + 0.5 * (i % 3) for i in range(len(rows))]
+        for row, score in zip(rows, scores, strict=True):
+            row["scores"][metric] = score
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        entry = {
+            "candidate": name,
+            "task": "quiz",
+            "metric": metric,
+            "value": float(np.mean(scores)),
+            "n": 40,
+        }
+        entry |= {"low": None, "high": None, "confidence": 0.95, "unscored": 0, "signature": metric}
+        results["scores"].append({**entry, "higher_is_better": not lower})
+    (run.path / "results.json").write_text(json.dumps(results), "utf-8")
+    policy = run.path / "policy.yaml"
+    policy.write_text(
+        f"gate: ci\ncandidate: new\nrules:\n"
+        f"  - {{task: quiz, metric: '{metric}', no_worse_than: old, margin: 0.2}}\n"
+        f"  - {{task: quiz, metric: '{metric}', at_most: 4.5}}\n"
+    )
+    first, second = evalkit.gate(run.path, policy).rules
+    assert first.verdict == ("fail" if lower else "pass")
+    assert first.difference == pytest.approx(-1.0 if lower else 1.0)
+    assert second.verdict == "pass"
