@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 import codecs
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from evalkit.errors import DataError, nearest
-from evalkit.records import Message
+from evalkit.records import Message, Sample
 
-__all__ = ["TRANSFORMS", "attack", "attacked_rows"]
+__all__ = ["TRANSFORMS", "attack", "attacked", "attacked_rows"]
 
 _LEET = str.maketrans("aeiostAEIOST", "431057431057")
 
@@ -39,6 +40,35 @@ def attack(name: str, prompt: str) -> list[Message]:
             + nearest(name, TRANSFORMS)
         )
     return TRANSFORMS[name](prompt)
+
+
+def attacked(sample: Sample, names: Sequence[str]) -> list[Sample]:
+    """Return a sample once a transform: what a card's ``attacks:`` makes of its test rows.
+
+    The last user turn is transformed; a system prompt and earlier turns stay. ``sample["transform"]`` names the
+    transform and ``sample["request"]`` keeps the turn as it was; forms of one request are one cluster.
+
+    Args:
+        sample: With messages as input.
+        names: Transforms, in order.
+
+    >>> forms = attacked(Sample("7", [{"role": "user", "content": "Hi"}]), ["none", "leetspeak"])
+    >>> [(form.id, form.input[-1]["content"], form.cluster) for form in forms]
+    [('7/none', 'Hi', '7'), ('7/leetspeak', 'H1', '7')]
+    """
+    turns = [Message(role="user", content=sample.input)] if isinstance(sample.input, str) else sample.input
+    last = max(place for place, turn in enumerate(turns) if turn["role"] == "user")
+    request = turns[last]["content"]
+    return [
+        replace(
+            sample,
+            id=f"{sample.id}/{name}",
+            input=[*turns[:last], *attack(name, request), *turns[last + 1 :]],
+            row={**sample.row, "transform": name, "request": request},
+            cluster=sample.cluster or sample.id,
+        )
+        for name in names
+    ]
 
 
 def attacked_rows(

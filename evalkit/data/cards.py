@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.catalog import Entry, find
+from evalkit.data.attacks import attacked
 from evalkit.data.rows import Row, bad_rows, packaged, read_rows
 from evalkit.data.templates import Template, is_template
 from evalkit.errors import CatalogError, SpecError, nearest
@@ -18,7 +19,7 @@ from evalkit.records import Message, Prompt, Sample
 from evalkit.specs.load import load_task
 from evalkit.specs.task import HubData, LmEvalData, MetricUse, PackageData, TaskSpec
 
-__all__ = ["Split", "TaskCard", "answer_text", "load_card"]
+__all__ = ["Split", "TaskCard", "answer_text", "load_card", "slice_of"]
 
 Split = Literal["train", "validation", "test", "fewshot"]
 
@@ -55,6 +56,11 @@ class TaskCard:
         """The metric that decides: ``primary:`` of the card, else its first metric."""
         return self.spec.primary or self.spec.metrics[0].metric
 
+    @property
+    def slices(self) -> list[str]:
+        """Fields of a sample whose every value gets numbers of its own: ``slices:``, and each attack transform."""
+        return [*(["transform"] if self.spec.attacks else []), *self.spec.slices]
+
     @cached_property
     def template(self) -> Template | None:
         """The compiled prompt; None where the messages come from the row."""
@@ -68,7 +74,7 @@ class TaskCard:
         return self.read("fewshot") if self.spec.data.fewshot is not None else []
 
     def read(self, split: Split) -> list[Sample]:
-        """Return the samples of a split, in the order of its rows.
+        """Return the samples of a split, in the order of its rows; those of the test once an attack transform.
 
         Raises:
             DataError: The rows are missing or bad, two have the same id, or one lacks a field that the card
@@ -84,9 +90,13 @@ class TaskCard:
             if sample.id in ids:
                 problems.append(f"{row.place}: the id {sample.id!r} is also that of {ids[sample.id]}.")
             ids.setdefault(sample.id, row.place)
+            missing = [name for name in self.spec.slices if name not in row.data]
+            problems += [f"{row.place}: has no field {name!r}, which `slices:` names." for name in missing]
             samples.append(sample)
         if problems:
             raise bad_rows(problems)
+        if split == "test" and self.spec.attacks:
+            return [form for sample in samples for form in attacked(sample, self.spec.attacks)]
         return samples
 
     def source(self, split: Split) -> Path | HubData:
@@ -193,6 +203,16 @@ def answer_text(target: Any) -> str:
     return first if isinstance(first, str) else json.dumps(first, ensure_ascii=False)
 
 
+def slice_of(sample: Sample, field: str) -> str:
+    """The slice of a sample that a field puts it in.
+
+    >>> slice_of(Sample("1", "?", row={"level": 3}), "level")
+    '3'
+    """
+    value = sample.row.get(field)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _by_path(name: str, roots: Sequence[Path]) -> Entry:
     tried = [root / name for root in roots] or [Path(name)]
     for path in tried:
@@ -205,8 +225,13 @@ def _by_path(name: str, roots: Sequence[Path]) -> Entry:
 
 
 def _field(row: Row, name: str, role: str, problems: list[str]) -> Any:
-    if name in row.data and row.data[name] is not None:
-        return row.data[name]
+    found: Any = row.data.get(name)
+    if found is None and "." in name:  # answers.text: a field inside a field
+        found = row.data
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    if found is not None:
+        return found
     fields = ", ".join(row.data) or "none"
     hint = nearest(name, row.data)
     problems.append(f"{row.place}: has no {name!r}, the card's `{role}`; its fields are {fields}.{hint}")

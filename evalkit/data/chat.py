@@ -12,13 +12,14 @@ Llama 2, Mistral and Gemma raise on two user turns in a row.)
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from evalkit.data.conversation import Conversation
-from evalkit.data.rows import Row, bad_rows, read_rows
-from evalkit.errors import nearest
+from evalkit.data.rows import Row, bad_rows, stream_rows
+from evalkit.errors import DataError, nearest
 from evalkit.records import Message
 
 __all__ = ["conversations", "read_conversations"]
@@ -32,10 +33,11 @@ _AFTER: dict[str, tuple[str | None, ...]] = {
     "tool": ("assistant", "tool"),
 }
 _REFUSED = {
-    "preference": "a preference row (chosen, rejected), which `trainer: dpo` learns from",
+    "preference": "a preference row (chosen, rejected); for supervised training keep the messages with the chosen "
+    "answer as their last turn",
     "thumbs": "a thumbs row (completion with label true or false); for supervised training keep the rows "
     "labelled true and drop the field `label`",
-    "reward": "a prompt without an answer, which `trainer: grpo` learns from",
+    "reward": "a prompt without an answer; for supervised training add `completion`",
 }
 
 
@@ -45,7 +47,14 @@ def read_conversations(path: Path) -> list[Conversation]:
     Raises:
         DataError: See ``read_rows`` and ``conversations``.
     """
-    return conversations(read_rows(path))
+    problems: list[str] = []
+    try:
+        found = [_conversation(row, problems) for row in stream_rows(path)]
+    except DataError as error:  # lines that are no rows: told together with rows that are no conversations
+        if problems:
+            raise bad_rows(sorted([*problems, *error.messages], key=_line_of)) from error
+        raise
+    return _checked(found, problems)
 
 
 def conversations(rows: Iterable[Row]) -> list[Conversation]:
@@ -56,7 +65,10 @@ def conversations(rows: Iterable[Row]) -> list[Conversation]:
             wrong, and how many there are.
     """
     problems: list[str] = []
-    found = [_conversation(row, problems) for row in rows]
+    return _checked([_conversation(row, problems) for row in rows], problems)
+
+
+def _checked(found: list[Conversation | None], problems: list[str]) -> list[Conversation]:
     if problems:
         raise bad_rows(problems)
     return [conversation for conversation in found if conversation is not None]
@@ -83,6 +95,12 @@ def _conversation(row: Row, problems: list[str]) -> Conversation | None:
         id=str(data.get("id", "")),
         source=str(data.get("source", "")),
     )
+
+
+def _line_of(problem: str) -> float:
+    """The line that a message begins with: ``FILE:LINE: …``; what names none comes last."""
+    place = re.match(r".*?:(\d+): ", problem)
+    return float(place[1]) if place else math.inf
 
 
 def _form(data: dict[str, Any]) -> str:
@@ -120,7 +138,8 @@ def _wrong_fields(data: dict[str, Any], form: str) -> list[str]:
 def _wrong_messages(messages: Any) -> list[str]:
     if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
         return ['`messages` must be a list of {"role": …, "content": …}.']
-    if not any(message.get("role") == "assistant" for message in messages):
+    known = all(message.get("role") in ROLES for message in messages)
+    if known and not any(message["role"] == "assistant" for message in messages):
         return ["has no assistant turn: there is nothing to learn."]
     wrong: list[str] = []
     previous: str | None = None

@@ -59,6 +59,10 @@ def build_request(
         top_p=settings.top_p,
         samples=settings.samples,
         seed=seed if settings.temperature > 0 else 0,  # a greedy answer does not depend on it
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        repetition_penalty=settings.repetition_penalty,
+        logprobs=settings.logprobs,
     )
     return Request(sample.id, "generate", prompt, generation)
 

@@ -22,7 +22,7 @@ from evalkit.data.arrow import hub_rows, parquet_rows
 from evalkit.errors import DataError, nearest
 from evalkit.specs.task import HubData, PackageData
 
-__all__ = ["SUFFIXES", "Row", "bad_rows", "packaged", "read_rows"]
+__all__ = ["SUFFIXES", "Row", "bad_rows", "packaged", "read_rows", "stream_rows"]
 
 _SHOWN = 20
 
@@ -63,20 +63,30 @@ def read_rows(source: Path | HubData) -> list[Row]:
         DataError: The source is missing, unreadable, empty or holds bad rows: up to 20 are named with their
             lines, and how many there are.
     """
+    return list(stream_rows(source))
+
+
+def stream_rows(source: Path | HubData) -> Iterator[Row]:
+    """Yield the rows of a source one by one, as ``read_rows`` reads them; JSON Lines without holding the file.
+
+    Raises:
+        DataError: As ``read_rows``; bad rows after the last good one, all together.
+    """
     problems: list[str] = []
+    number = 0
     if isinstance(source, HubData):
         name, pairs = f"{source.hf}[{source.split}]", hub_rows(source)
     else:
         name, pairs = str(source), _reader(source)(source, problems)
     try:
-        rows = [Row(data, name, line, number) for number, (line, data) in enumerate(pairs, start=1)]
+        for number, (line, data) in enumerate(pairs, start=1):
+            yield Row(data, name, line, number)
     except (OSError, EOFError) as error:  # EOFError: a compressed file that was cut off
         raise DataError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if problems:
         raise bad_rows(problems)
-    if not rows:
+    if number == 0:
         raise DataError(f"{name} holds no rows; expected at least one.")
-    return rows
 
 
 def bad_rows(problems: list[str]) -> DataError:

@@ -39,8 +39,9 @@ def split_validation(
     held = _draw(near_groups(questions), wanted, seed) or _draw(_equal_groups(questions), wanted, seed)
     if not held:
         raise DataError(
-            f"validation: {validation} of {len(rows)} training rows cannot be set aside without taking all rows "
-            "of a question. Name a file under `data: {validation: FILE}`, or write `validation: null`."
+            f"validation: {validation} of the {len(rows)} training rows cannot be set aside: they ask the same or "
+            "nearly the same, and near-duplicates stay on one side, so that validation rows are new to the model. "
+            "Name a file of its own under `data: {validation: FILE}`, or write `data: {validation: null}`."
         )
     train = [row for index, row in enumerate(rows) if index not in held]
     return train, [row for index, row in enumerate(rows) if index in held]

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evalkit.data.cards import TaskCard, answer_text, load_card
+from evalkit.data.cards import TaskCard, answer_text, load_card, slice_of
 from evalkit.data.conversation import Conversation
 from evalkit.data.prompts import prompt_of, with_answer
 from evalkit.errors import DataError, SpecError
 from evalkit.records import Sample
 from evalkit.signature import digest, file_sha256
 
-__all__ = ["Task", "load_task", "load_task_for_training", "training_conversations"]
+__all__ = ["MOST_SLICES", "Task", "load_task", "load_task_for_training", "training_conversations"]
+
+MOST_SLICES = 100
+"""Most values that a field of ``slices:`` may have."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def load_task(name: str, roots: Sequence[Path] = (), *, limit: int | None = None
         name: A name of the catalog, or the path of a task's folder or card.
         roots: The project's folders, the study's first.
         limit: Take at most so many samples: a seeded random subset that depends on the ids alone, so that
-            a limit of 50 is part of a limit of 100.
+            a limit of 50 is part of a limit of 100. Of a task with attacks, all forms of a request or none.
         seed: Of the subset and of few-shot draws.
 
     Raises:
@@ -48,7 +51,8 @@ def load_task(name: str, roots: Sequence[Path] = (), *, limit: int | None = None
         DataError: Its rows are missing or bad.
     """
     card = load_card(name, roots, seed=seed)
-    samples = _subset(card.read("test"), limit, seed)
+    samples = _subset(card, card.read("test"), limit, seed)
+    _check_slices(card, samples)
     return Task(card.entry, card.spec, seed, samples, _sha256(card, samples))
 
 
@@ -108,11 +112,23 @@ def _answer(task: TaskCard, sample: Sample) -> str:
     return str(sample.input) if task.spec.kind == "perplexity" else answer_text(sample.target)
 
 
-def _subset(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+def _subset(card: TaskCard, samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
     if limit is None or limit >= len(samples):
         return samples
-    chosen = set(sorted((sample.id for sample in samples), key=lambda id: digest(f"{seed}:{id}"))[:limit])
-    return [sample for sample in samples if sample.id in chosen]
+    forms = max(1, len(card.spec.attacks))
+    names = {sample.id: sample.id.rpartition("/")[0] if forms > 1 else sample.id for sample in samples}
+    order = sorted(dict.fromkeys(names.values()), key=lambda name: digest(f"{seed}:{name}"))
+    chosen = set(order[: max(1, limit // forms)])
+    return [sample for sample in samples if names[sample.id] in chosen]
+
+
+def _check_slices(card: TaskCard, samples: list[Sample]) -> None:
+    for field in card.slices:
+        values = {slice_of(sample, field) for sample in samples}
+        if len(values) > MOST_SLICES:
+            raise SpecError(
+                f"{card.entry.card}: slices: field {field!r} has {len(values)} values; expected at most {MOST_SLICES}."
+            )
 
 
 def _sha256(card: TaskCard, samples: list[Sample]) -> str:

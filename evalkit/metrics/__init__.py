@@ -6,12 +6,12 @@ import inspect
 import re
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from evalkit.errors import MetricError, nearest
 from evalkit.metrics.base import Measured, Metric, PerSampleMetric, TextMetric
 from evalkit.metrics.functions import FunctionMetric, ScoreFunction
+from evalkit.plugins import load_plugin, plugins
 
 __all__ = ["Measured", "Metric", "PerSampleMetric", "TextMetric", "get_metric", "known_metrics", "metric"]
 
@@ -28,7 +28,9 @@ METRICS: dict[str, str] = {
     "chrf": "translation:Chrf",
     "code_score": "code:CodeScore",
     "cosine_similarity": "encoders:CosineSimilarity",
+    "cost": "usage:Cost",
     "edit_similarity": "edits:EditSimilarity",
+    "evaluate:NAME": "hf_evaluate:EvaluateMetric",
     "exact_match": "squad:ExactMatch",
     "f1": "classification:F1",
     "format_follow": "format_follow:FormatFollow",
@@ -62,7 +64,7 @@ _Function = TypeVar("_Function", bound=ScoreFunction)
 
 def known_metrics() -> list[str]:
     """The names ``get_metric`` knows, sorted: built in, from plugins, and registered in this process."""
-    return sorted({*METRICS, *_plugins(), *_REGISTERED})
+    return sorted({*METRICS, *plugins("metrics"), *_REGISTERED})
 
 
 def get_metric(name: str, /, **settings: Any) -> Metric:
@@ -117,16 +119,14 @@ def metric(*, name: str, higher_is_better: bool = True) -> Callable[[_Function],
 
 
 def _parse(name: str) -> tuple[str, dict[str, Any]]:
-    """``bertscore[minilm]`` → ``bertscore`` with ``model``, ``pass@5`` → ``pass@K`` with ``k``."""
+    """``bertscore[minilm]`` → ``bertscore`` with ``model``, ``pass@5`` → ``pass@K`` with ``k``, and so on."""
     if match := re.fullmatch(r"([\w@]+)\[([^\[\]]+)\]", name):
         return match[1], {"model": match[2]}
     if match := re.fullmatch(r"pass@(\d+)", name):
         return "pass@K", {"k": int(match[1])}
+    if name.startswith("evaluate:") and name != "evaluate:NAME":
+        return "evaluate:NAME", {"name": name.removeprefix("evaluate:")}
     return name, {}
-
-
-def _plugins() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group="evalkit.metrics")}
 
 
 def _maker(name: str) -> Callable[..., Metric] | FunctionMetric | None:
@@ -134,10 +134,10 @@ def _maker(name: str) -> Callable[..., Metric] | FunctionMetric | None:
         module, _, attribute = METRICS[name].partition(":")
         maker: Callable[..., Metric] = getattr(import_module(f"evalkit.metrics.{module}"), attribute)
         return maker
-    plugin = _plugins().get(name)
+    plugin = plugins("metrics").get(name)
     if plugin is None:
         return None
-    loaded = plugin.load()
+    loaded = load_plugin(plugin)
     if name in _REGISTERED:  # its module used the decorator
         return _REGISTERED[name]
     if isinstance(loaded, type) and issubclass(loaded, Metric):

@@ -68,12 +68,17 @@ class Metric(ABC):
         bounds: Least and greatest possible value.
         additive_mean: True where the value is the mean of the per-sample scores, so that tests on paired
             per-sample differences apply; False for corpus metrics.
+        streams: True where a sample's statistics do not depend on the other samples, so that a large file can be
+            measured in blocks.
+        slow: True where measuring is pure Python and worth a process of its own.
     """
 
     name: str
     higher_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
     additive_mean: ClassVar[bool] = True
+    streams: bool = False
+    slow: ClassVar[bool] = False
 
     @abstractmethod
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
@@ -109,6 +114,8 @@ class Metric(ABC):
 
 class PerSampleMetric(Metric):
     """A metric that is the mean of a score per sample. Statistics: ``(score, 1)``."""
+
+    streams = True
 
     @abstractmethod
     def score(self, sample: Sample, output: Output) -> Score:

@@ -15,6 +15,9 @@ from evalkit.signature import signature
 
 __all__ = ["ChoiceAccuracy", "ChoiceAccuracyNorm", "target_indices"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
 
 def target_indices(sample: Sample, options: Sequence[str]) -> list[int] | Unscored:
     """Positions of the accepted options: the target is an option's text or its index from 0; a list means
@@ -67,7 +70,7 @@ class ChoiceAccuracy(PerSampleMetric):
 
     def signature(self) -> str:
         """Name and what the options are ranked by."""
-        return signature(self.name, by="logprob")
+        return signature(self.name, by="logprob", definition=VERSION)
 
 
 class ChoiceAccuracyNorm(ChoiceAccuracy):
@@ -81,7 +84,7 @@ class ChoiceAccuracyNorm(ChoiceAccuracy):
 
     def signature(self) -> str:
         """Name and what the options are ranked by."""
-        return signature(self.name, by="logprob/characters")
+        return signature(self.name, by="logprob/characters", definition=VERSION)
 
 
 def _index(target: object, options: Sequence[str]) -> int | None:

@@ -36,6 +36,9 @@ from evalkit.signature import signature
 
 __all__ = ["F1", "Accuracy", "Mcc", "Precision", "Recall"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
 OWN_COLUMNS = 64
 """Classes that only answers have, not targets, and that get columns of their own. Rarer ones share two
 columns:
@@ -58,7 +61,7 @@ class Accuracy(TextMetric):
 
     def signature(self) -> str:
         """Name and normalisation."""
-        return signature(self.name, normalize="strip")
+        return signature(self.name, normalize="strip", definition=VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class _Averaged(_Labels):
     def signature(self) -> str:
         """Name, average and label set."""
         labels = self.labels if isinstance(self.labels, str) else ",".join(self.labels)
-        return signature(self.name, average=self.average, labels=labels)
+        return signature(self.name, average=self.average, labels=labels, definition=VERSION)
 
     def _weights(self, counts: _Counts) -> Array:
         if self.average == "weighted":
@@ -237,7 +240,7 @@ class Mcc(_Labels):
 
     def signature(self) -> str:
         """Name."""
-        return signature(self.name)
+        return signature(self.name, definition=VERSION)
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -21,6 +21,9 @@ from evalkit.signature import signature
 
 __all__ = ["Cer", "EditSimilarity", "Wer"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
 _SPACES = re.compile(r"\s\s+")
 
 
@@ -38,6 +41,7 @@ class Wer(Metric):
     higher_is_better = False
     bounds = (0.0, math.inf)
     additive_mean: ClassVar[bool] = False
+    streams = True
 
     def units(self, text: str) -> Sequence[str]:
         """What is counted: words between single spaces."""
@@ -113,7 +117,7 @@ class EditSimilarity(TextMetric):
 
     def signature(self) -> str:
         """Name and unit."""
-        return signature(self.name, unit="character")
+        return signature(self.name, unit="character", definition=VERSION)
 
 
 def _rate(edits: float, length: float) -> float:

@@ -135,6 +135,7 @@ class BertScore(EncoderMetric):
             one_of("bertscore", "measure", measure, ("precision", "recall", "f1"))
         )
         self.layer, self.idf = layer, idf
+        self.streams = not idf  # the weight of a token depends on all targets
         self.baseline = None if baseline is None else Path(baseline)
         self._weights_of: Mapping[int, float] = {}
         self._unseen = 1.0

@@ -14,16 +14,21 @@ A row's target says what was asked for, a rule and its value each, for example
 | ``json`` | true | the whole answer is JSON |
 | ``language`` | code | it is in this language (``evalkit.metrics.languages``) |
 | ``starts_with`` / ``ends_with`` | text | it does, white space aside |
+
+A row without such a target may be one of IFEval's own, with ``instruction_id_list`` and ``kwargs``
+(``evalkit.metrics.ifeval``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from evalkit.errors import nearest
 from evalkit.metrics.base import NO_TARGET, TextMetric, one_of
+from evalkit.metrics.ifeval import ifeval_checks, sentences
 from evalkit.metrics.json_answers import parse_json
 from evalkit.metrics.languages import LANGUAGES, detect_language
 from evalkit.records import Sample, Score, Unscored
@@ -58,19 +63,13 @@ class FormatFollow(TextMetric):
 
     def score_text(self, sample: Sample, text: str) -> Score:
         """Check every instruction of the row's target; unscored where it has none or an unknown one."""
-        wanted = sample.target
-        if wanted is None or wanted == {}:
+        checks = _checks(sample)
+        if isinstance(checks, str):
+            return Unscored(checks)
+        if not checks:
             return NO_TARGET
-        if not isinstance(wanted, dict):
-            return Unscored(f"the target must be an object of rules; got {type(wanted).__name__}")
         forms = _loosened(text) if self.loose else [text]
-        followed = []
-        for rule, value in wanted.items():
-            problem = _problem(rule, value)
-            if problem is not None:
-                return Unscored(problem)
-            check = RULES[rule][1]
-            followed.append(any(check(form, value) for form in forms))
+        followed = [any(check(form) for form in forms) for check in checks]
         return float(all(followed)) if self.level == "prompt" else sum(followed) / len(followed)
 
     def signature(self) -> str:
@@ -78,12 +77,26 @@ class FormatFollow(TextMetric):
         return signature(self.name, level=self.level, loose=self.loose, rules=VERSION)
 
 
+def _checks(sample: Sample) -> list[Callable[[str], bool]] | str:
+    """What an answer to the sample has to follow, or why that cannot be told."""
+    wanted = sample.target
+    if wanted is None and {"instruction_id_list", "kwargs"} <= set(sample.row):
+        return ifeval_checks(sample.row)
+    if wanted is None:
+        return []
+    if not isinstance(wanted, dict):
+        return f"the target must be an object of rules; got {type(wanted).__name__}"
+    problems = [_problem(rule, value) for rule, value in wanted.items()]
+    found = next((problem for problem in problems if problem is not None), None)
+    return found or [partial(_follows, rule, value) for rule, value in wanted.items()]
+
+
+def _follows(rule: str, value: Any, text: str) -> bool:
+    return RULES[rule][1](text, value)
+
+
 def _words(text: str) -> int:
     return len(text.split())
-
-
-def _sentences(text: str) -> int:
-    return len([part for part in re.split(r"[.!?]+(?=\s|$)|[。！？]+", text) if part.strip()])
 
 
 def _paragraphs(text: str) -> int:
@@ -119,10 +132,10 @@ RULES: dict[str, tuple[type, Callable[[str, Any], bool]]] = {
     "keywords": (list, lambda text, value: all(_occurs(word, text) for word in value)),
     "language": (str, lambda text, value: detect_language(text) == value),
     "max_paragraphs": (int, lambda text, value: _paragraphs(text) <= value),
-    "max_sentences": (int, lambda text, value: _sentences(text) <= value),
+    "max_sentences": (int, lambda text, value: sentences(text) <= value),
     "max_words": (int, lambda text, value: _words(text) <= value),
     "min_paragraphs": (int, lambda text, value: _paragraphs(text) >= value),
-    "min_sentences": (int, lambda text, value: _sentences(text) >= value),
+    "min_sentences": (int, lambda text, value: sentences(text) >= value),
     "min_words": (int, lambda text, value: _words(text) >= value),
     "starts_with": (str, lambda text, value: text.strip().startswith(value.strip())),
 }

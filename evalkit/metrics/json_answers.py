@@ -22,6 +22,10 @@ from evalkit.signature import digest, signature
 
 __all__ = ["JsonFields", "JsonSchema", "JsonValid", "parse_answer", "parse_json", "read_schema"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
+
 _FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
@@ -95,7 +99,7 @@ class JsonValid(TextMetric):
 
     def signature(self) -> str:
         """Name."""
-        return signature(self.name)
+        return signature(self.name, definition=VERSION)
 
 
 class JsonSchema(TextMetric):
@@ -187,7 +191,9 @@ class JsonFields(TextMetric):
     def signature(self) -> str:
         """Name and settings."""
         schema = None if self.schema is None else digest(self.schema)[:12]
-        return signature(self.name, measure=self.measure_of, lists=self.lists, schema=schema)
+        return signature(
+            self.name, measure=self.measure_of, lists=self.lists, schema=schema, definition=VERSION
+        )
 
     def _agreement(self, answer: Any, target: Any) -> float:
         if self.schema is not None:

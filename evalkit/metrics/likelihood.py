@@ -21,12 +21,16 @@ from evalkit.signature import signature
 
 __all__ = ["BitsPerByte", "CalibrationError", "Perplexity"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
 
 class _TextLikelihood(Metric):
     """Negative log-likelihood of texts per unit of length. Statistics: ``(nats, units)``."""
 
     higher_is_better = False
     additive_mean: ClassVar[bool] = False
+    streams = True
     bounds = (0.0, math.inf)
 
     @abstractmethod
@@ -73,7 +77,7 @@ class Perplexity(_TextLikelihood):
 
     def signature(self) -> str:
         """Name and unit."""
-        return signature(self.name, unit="token")
+        return signature(self.name, unit="token", definition=VERSION)
 
 
 class BitsPerByte(_TextLikelihood):
@@ -93,7 +97,7 @@ class BitsPerByte(_TextLikelihood):
 
     def signature(self) -> str:
         """Name and unit."""
-        return signature(self.name, unit="byte")
+        return signature(self.name, unit="byte", definition=VERSION)
 
 
 class CalibrationError(Metric):
@@ -111,6 +115,7 @@ class CalibrationError(Metric):
     name = "calibration_error"
     higher_is_better = False
     additive_mean: ClassVar[bool] = False
+    streams = True
 
     def __init__(self, *, bins: int = 15) -> None:
         if bins < 1:
@@ -140,7 +145,7 @@ class CalibrationError(Metric):
 
     def signature(self) -> str:
         """Name and bins."""
-        return signature(self.name, bins=self.bins)
+        return signature(self.name, bins=self.bins, definition=VERSION)
 
 
 def _whole_text(output: Output) -> Choice | Unscored:

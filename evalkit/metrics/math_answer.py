@@ -2,23 +2,25 @@
 
 The answer of a text is, in this order: what its last *marker* points at (``\\boxed{18}``, ``#### 18``, ``A:
 18``, ``The answer is 18``), else its last number. Numbers are compared exactly, as fractions: ``1,234``,
-``$1,234.00``, ``1234 dollars``, ``1.234e3``, ``1.234 \\times 10^{3}`` and ``2468/2`` are one. A marked answer
-that is no single number, such as ``\\boxed{2x+1}``, is compared as text without spaces and LaTeX layout.
-Nothing is rounded: 0.33 is not 1/3.
+``$1,234.00``, ``1234 dollars``, ``1.234e3``, ``1.234 \\times 10^{3}`` and ``2468/2`` are one, and nothing is
+rounded: 0.33 is not 1/3. Where the target or the marked answer is no single number, such as ``\\boxed{2x+1}``, they
+are equal as text without spaces and LaTeX layout, or as expressions by ``math-verify``.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import ClassVar
 
 from evalkit.metrics.base import NO_TARGET, TextMetric, targets
+from evalkit.metrics.math_expressions import equivalent, version
 from evalkit.records import Sample, Score
 from evalkit.signature import signature
 
 __all__ = ["MathAnswer", "final_answer"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the reading of answers changes, because it changes scores."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!,?\d)|\d+)(?:\.\d+)?|\.\d+"
@@ -38,8 +40,10 @@ _WEAK = re.compile(
 )
 _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|\b(?:because|since)\b")
 _UNIT = re.compile(r"(?:\s|[.,!%°²³]|/\s?[^\W\d_]+|[^\W\d_]{2,}|(?<=\s)[^\W\d_])*")
-_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{3,}")
+_WORD = re.compile(r"(?<![\\\w])(?<!\\begin\{)(?<!\\end\{)[^\W\d_]{3,}")
 _LEAD = re.compile(r"\s*(?:about|approximately|around|only|[≈~:])?\s*", re.IGNORECASE)
+
+_DOLLARS = re.compile(r"\$\$?([^$\n]+)\$|\\\(([^\n]+?)\\\)|\\\[([^\n]+?)\\\]")
 
 _REACH = 400  # characters after a marker that can hold its answer
 _MARKERS = 50  # the last markers of a text that are looked at
@@ -68,14 +72,17 @@ def final_answer(text: str) -> Answer | None:
 class MathAnswer(TextMetric):
     """Share of answers whose final number (or marked expression) is the target's: 0–1, higher is better.
 
-    A target is a bare answer or a full solution in any of the usual forms. An answer without any number is
-    wrong.
+    A target is a bare answer or a full solution in any of the usual forms; of several, any will do. An answer
+    without any number or expression is wrong.
 
     >>> MathAnswer().score_text(Sample("1", "", "… so 3 * 6 = <<3*6=18>>18\\n#### 18"), "The answer is $18.00.")
+    1.0
+    >>> MathAnswer().score_text(Sample("1", "", "$2x + 1$"), "So it is \\\\boxed{1 + 2x}.")
     1.0
     """
 
     name = "math_answer"
+    slow: ClassVar[bool] = True
 
     def score_text(self, sample: Sample, text: str) -> Score:
         """1 if the final answers are equal, else 0; unscored without a target."""
@@ -84,11 +91,11 @@ class MathAnswer(TextMetric):
             return NO_TARGET
         found = final_answer(text)
         last_line = _bare(next((line for line in reversed(text.splitlines()) if line.strip()), ""))
-        return float(any(_agrees(_target(target), found, last_line) for target in accepted))
+        return float(any(_agrees(target, text, found, last_line) for target in accepted))
 
     def signature(self) -> str:
-        """Name and version of the reading."""
-        return signature(self.name, reading=VERSION)
+        """Name, version of the reading, and of math-verify."""
+        return signature(self.name, reading=VERSION, math_verify=version())
 
 
 def _target(text: str) -> Answer:
@@ -104,10 +111,29 @@ def _target(text: str) -> Answer:
     return _bare(plain) if single is None else single
 
 
-def _agrees(target: Answer, found: Answer | None, last_line: str) -> bool:
-    if isinstance(target, Fraction):
-        return found == target
-    return target != "" and target in (found, last_line)
+def _agrees(target: str, text: str, found: Answer | None, last_line: str) -> bool:
+    wanted = _target(target)
+    if isinstance(wanted, Fraction):
+        # A marked answer such as \boxed{\sqrt{16}} is computed; what is written as a number is compared as one.
+        return found == wanted or (
+            isinstance(found, str) and equivalent(str(wanted), _expression(text), exact=True)
+        )
+    return wanted != "" and (
+        wanted in (found, last_line) or equivalent(_expression(target), _expression(text))
+    )
+
+
+def _expression(text: str) -> str:
+    """The expression that a text ends on, as it is written: marked, in dollars, after "answer is", or its last line."""
+    text = _unified(text)
+    if strong := list(_STRONG.finditer(text)):
+        end = strong[-1].end()
+        return _braced(text, end) if strong[-1][0].endswith("{") else text[end:].split("\n", 1)[0]
+    if maths := _DOLLARS.findall(text):
+        return "".join(maths[-1])
+    if weak := list(_WEAK.finditer(text)):
+        return _CLAUSE_END.split(text[weak[-1].end() :].lstrip(), maxsplit=1)[0]
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "").strip().rstrip(".")
 
 
 def _unified(text: str) -> str:

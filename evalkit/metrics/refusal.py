@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 from evalkit.metrics.base import Measured, TextMetric
 from evalkit.metrics.refusal_signals import signals
@@ -77,6 +77,7 @@ class Refusal(TextMetric):
     """
 
     name = "refusal"
+    slow: ClassVar[bool] = True
 
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
         """See ``Metric.measure``."""
@@ -136,7 +137,9 @@ def _weights() -> dict[RefusalClass, dict[str, float]]:
 
 
 def _class(sample: Sample, text: str) -> RefusalClass:
-    return refusal_class(text, _asked(sample.input))
+    # A request in disguise is what it is: an answer is read in the light of its plain words.
+    plain = sample.row.get("request") if "transform" in sample.row else None
+    return refusal_class(text, plain if isinstance(plain, str) else _asked(sample.input))
 
 
 def _asked(prompt: Prompt) -> str:

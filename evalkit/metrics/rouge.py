@@ -15,7 +15,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from evalkit.metrics.base import NO_TARGET, TextMetric, one_of, targets
 from evalkit.records import Sample, Score
@@ -34,6 +34,8 @@ class _Rouge(TextMetric):
         measure: ``f1`` (default), ``precision`` or ``recall``.
         use_stemmer: Compare Porter stems of words longer than three letters.
     """
+
+    slow: ClassVar[bool] = True
 
     def __init__(self, *, measure: str = "f1", use_stemmer: bool = False) -> None:
         self.place = ("f1", "precision", "recall").index(

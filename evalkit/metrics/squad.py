@@ -20,6 +20,9 @@ from evalkit.signature import signature
 
 __all__ = ["ExactMatch", "TokenF1", "normalize_answer"]
 
+VERSION = 1
+"""Raised whenever the definition changes, because it changes scores."""
+
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
 
@@ -65,7 +68,7 @@ class ExactMatch(TextMetric):
 
     def signature(self) -> str:
         """Name and normalisation."""
-        return signature(self.name, normalize=self.normalize)
+        return signature(self.name, normalize=self.normalize, definition=VERSION)
 
 
 class TokenF1(TextMetric):
@@ -87,7 +90,7 @@ class TokenF1(TextMetric):
 
     def signature(self) -> str:
         """Name and normalisation."""
-        return signature(self.name, normalize="squad")
+        return signature(self.name, normalize="squad", definition=VERSION)
 
 
 def _bag_f1(answer: list[str], target: list[str]) -> float:

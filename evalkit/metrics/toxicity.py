@@ -1,12 +1,15 @@
-"""How toxic is the answer? The probability that a classifier gives it: Detoxify's, or any text classifier.
+"""How toxic is the answer? The probability that a classifier gives it: Detoxify's, any text classifier, or a light one.
 
 Hanu and Unitary team 2020, "Detoxify"; the checkpoints are read in Detoxify's own format, so that the numbers are
-its own. A classifier that is not on this machine is an error that says how to get it, never another number.
+its own. A classifier that is not on this machine is an error that says how to get it, never another number. The
+light one is the linear model of the package ``alt-profanity-check``: words, no context, English; by name only.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +34,12 @@ CHECKPOINTS = {
 }
 """Detoxify's models: where the checkpoint is on GitHub, and whose configuration and tokenizer it uses."""
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
 URL = "https://github.com/unitaryai/detoxify/releases/download/"
+LINEAR = "alt-profanity-check"
+"""Name of the light model, and of the package that carries it."""
+
 CLASSES = {"toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxic": "severe_toxicity"}
 """Names of Detoxify's first model → those of its later ones."""
 
@@ -64,7 +72,8 @@ class Toxicity(PerSampleMetric):
 
     Args:
         model: ``detoxify-original`` (default), ``detoxify-unbiased``, ``detoxify-multilingual``, their
-            ``-small`` forms, or the folder of a text classifier of transformers.
+            ``-small`` forms, a text classifier of transformers (a folder, or its id on the Hub:
+            ``owner/name``), or ``alt-profanity-check``.
         checkpoint: File of a Detoxify checkpoint; without it, the place where torch.hub keeps it.
         config: Folder with the configuration and tokenizer of the checkpoint's encoder; without it, they come
             from the Hub or its cache.
@@ -94,14 +103,27 @@ class Toxicity(PerSampleMetric):
                     f"{self.name}: Detoxify's models are {', '.join(CHECKPOINTS)}; got {kind!r}."
                     + nearest(kind, CHECKPOINTS)
                 )
-        elif not (Path(model) / "config.json").is_file():
+        elif model != LINEAR and not (Path(model) / "config.json").is_file() and not _HUB_ID.fullmatch(model):
             raise MetricError(
-                f"{self.name}: expected detoxify-{', detoxify-'.join(CHECKPOINTS)}, or the folder of a text "
-                f"classifier (config.json, tokenizer and weights); got {model!r}."
+                f"{self.name}: expected detoxify-{', detoxify-'.join(CHECKPOINTS)}, {LINEAR}, or a text classifier: "
+                f"its folder (config.json, tokenizer and weights) or its id on the Hub; got {model!r}."
             )
         elif checkpoint is not None or config is not None:
             raise MetricError(f"{self.name}: `checkpoint` and `config` go with Detoxify's models only.")
         self._loaded: _Classifier | None = None
+
+    def require(self) -> None:
+        """Find out now, rather than after the answers are made, whether the classifier is here.
+
+        Raises:
+            MetricError: It is not; says what to type.
+        """
+        if self.model == LINEAR:
+            _linear(self.name)
+        elif self.model.startswith("detoxify-"):
+            self._checkpoint_path()
+        else:
+            self._folder()
 
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
         """See ``Metric.measure``. Equal texts are classified once, texts of like length together.
@@ -128,19 +150,24 @@ class Toxicity(PerSampleMetric):
 
     def signature(self) -> str:
         """Name, label, and hash of the classifier's weights."""
+        if self.model == LINEAR:
+            _linear(self.name)
+            version = importlib.import_module("importlib.metadata").version(LINEAR)
+            return signature(self.name, label=self.label, version=version)
         return signature(self.name, label=self.label, weights=self._classifier().sha256[:12])
 
     def _rate(self, texts: list[str]) -> dict[str, float]:
         if not texts:
             return {}
+        if self.model == LINEAR:
+            self._require_label(["toxicity"])
+            return {
+                text: float(chance) for text, chance in zip(texts, _linear(self.name)(texts), strict=True)
+            }
         import torch
 
         classifier = self._classifier()
-        if self.label not in classifier.labels:
-            raise MetricError(
-                f"{self.name}: the classifier has no label {self.label!r}; its labels: "
-                f"{', '.join(classifier.labels)}. Set `label:`.{nearest(self.label, classifier.labels)}"
-            )
+        self._require_label(classifier.labels)
         column = classifier.labels.index(self.label)
         found: dict[str, float] = {}
         for start in range(0, len(texts), BATCH):
@@ -152,6 +179,13 @@ class Toxicity(PerSampleMetric):
             found.update(zip(batch, chances[:, column].tolist(), strict=True))
         return found
 
+    def _require_label(self, labels: list[str]) -> None:
+        if self.label not in labels:
+            raise MetricError(
+                f"{self.name}: the classifier has no label {self.label!r}; its labels: "
+                f"{', '.join(labels)}. Set `label:`.{nearest(self.label, labels)}"
+            )
+
     def _classifier(self) -> _Classifier:
         if self._loaded is None:
             self._loaded = (
@@ -162,7 +196,7 @@ class Toxicity(PerSampleMetric):
     def _load_folder(self) -> _Classifier:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        folder = Path(self.model)
+        folder = self._folder()
         try:
             model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -173,6 +207,24 @@ class Toxicity(PerSampleMetric):
         independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
         files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
         return _Classifier(model, tokenizer, labels, independent, "-".join(map(file_sha256, files)))
+
+    def _folder(self) -> Path:
+        """Folder of the classifier, brought from the Hub or its cache where it is named by its id."""
+        if Path(self.model).is_dir():
+            return Path(self.model)
+        hub = importlib.import_module("huggingface_hub")
+        try:
+            return Path(
+                hub.snapshot_download(
+                    self.model, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]
+                )
+            )
+        except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+            raise MetricError(
+                f"{self.name}: no folder {self.model!r}, and the Hub does not give a model of that id: "
+                f"{str(error).splitlines()[0]}",
+                f"Type: hf download {self.model}",
+            ) from error
 
     def _load_detoxify(self) -> _Classifier:
         import torch
@@ -223,3 +275,13 @@ class Toxicity(PerSampleMetric):
             f"{self.name}: no checkpoint at {path}.",
             f"Type: curl -L --create-dirs -o '{path}' {URL}{file}",
         )
+
+
+def _linear(name: str) -> Any:
+    """The function of ``alt-profanity-check`` that gives texts their probabilities."""
+    try:
+        return importlib.import_module("profanity_check").predict_prob
+    except ImportError as error:
+        raise MetricError(
+            f"{name}: the package is not installed: {error}. Type: pip install {LINEAR}"
+        ) from error

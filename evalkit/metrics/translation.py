@@ -30,6 +30,8 @@ class _Sacrebleu(Metric):
     """What the three share: a sacrebleu metric that counts, and a formula over the counts."""
 
     additive_mean: ClassVar[bool] = False
+    streams = True
+    slow: ClassVar[bool] = True
     bounds = (0.0, 100.0)
     width: int
     counter: Any

@@ -184,10 +184,15 @@ def test_a_task_without_a_pool_is_asked_without_examples(folder: Path) -> None:
 
 
 def test_sampling_settings_carry_the_seed_and_greedy_ones_do_not(folder: Path) -> None:
-    _edit(folder, generation="{max_new_tokens: 9, temperature: 0.5, samples: 3, stop: [x]}")
+    _edit(
+        folder,
+        generation="{max_new_tokens: 9, temperature: 0.5, samples: 3, stop: [x], top_k: 7, min_p: 0.1, "
+        "repetition_penalty: 1.2, logprobs: true}",
+    )
     task = _load(folder)
     generation = build_request(task, task.samples[0], chat=True, seed=5).generation
-    assert generation == Generation(max_new_tokens=9, temperature=0.5, samples=3, stop=("x",), seed=5)
+    cuts = {"top_k": 7, "min_p": 0.1, "repetition_penalty": 1.2, "logprobs": True}
+    assert generation == Generation(max_new_tokens=9, temperature=0.5, samples=3, stop=("x",), seed=5, **cuts)
 
 
 def test_choices_are_texts_and_the_target_becomes_one(folder: Path) -> None:
@@ -356,3 +361,14 @@ def test_rows_of_lm_eval_are_refused_in_words(folder: Path) -> None:
     _edit(folder, data="{test: {lm_eval: arc_easy}}")
     with pytest.raises(SpecError, match="got a task of lm-evaluation-harness"):
         _load(folder)
+
+
+def test_a_target_inside_an_object(folder: Path) -> None:
+    (folder / "task.yaml").write_text(
+        CARD.replace("target: answer", "target: answers.text"), encoding="utf-8"
+    )
+    _rows(folder / "test.jsonl", [{"country": "C1", "answers": {"text": ["A1", "a1"]}}])
+    assert load_task("capitals", [folder.parents[1]], seed=17).samples[0].target == ["A1", "a1"]
+    _rows(folder / "test.jsonl", [{"country": "C1", "answers": {"texts": ["A1"]}}])
+    with pytest.raises(DataError, match=r"has no 'answers.text', the card's `target`"):
+        load_task("capitals", [folder.parents[1]], seed=17)

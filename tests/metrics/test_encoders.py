@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,19 @@ PAIRS = [
     ("on", "the cat sat on the mat . the dog ran . a cat sat on a dog ."),
     ("the cat sat on the mat .", "the dog ran ."),
     ("zzz qqq", "the cat"),
+]
+MADE = random.Random(1)
+PAIRS += [  # with the six above, 200
+    tuple(
+        " ".join(
+            MADE.choices(
+                ["the", "a", "cat", "dog", "dogs", "sat", "ran", "on", "mat", ".", "zzz"],
+                k=MADE.randint(1, 12),
+            )
+        )
+        for _ in "at"
+    )  # type: ignore[misc]
+    for _ in range(194)
 ]
 
 

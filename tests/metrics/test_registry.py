@@ -103,3 +103,22 @@ def test_the_signature_changes_with_the_source() -> None:
 def test_a_built_in_name_cannot_be_taken() -> None:
     with pytest.raises(MetricError, match="'f1' is a built-in metric"):
         metric(name="f1")(lambda sample, output: 1.0)
+
+
+def test_a_signature_says_which_definition_made_the_number() -> None:
+    """A version: of our own reading, of the outside implementation, or of the weights."""
+    made = {"pass@K": "pass@1", "toxicity": "toxicity[alt-profanity-check]"}
+    says = (
+        "definition:",
+        "reading:",
+        "rules:",
+        "detector:",
+        "version:",
+        "jiwer:",
+        "jsonschema:",
+        "rouge_score:",
+    )
+    for name in METRICS:
+        if name != "evaluate:NAME":  # test_hf_evaluate
+            signature = get_metric(made.get(name, name)).signature()
+            assert any(f"|{part}" in signature for part in (*says, "weights:", "runner:")), signature

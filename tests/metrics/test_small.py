@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.errors import MetricError
 from evalkit.metrics import get_metric
 from evalkit.records import Choice, Output, Sample, Score, Unscored
 
@@ -76,3 +77,23 @@ def test_tokens_and_latency() -> None:
         assert metric.value(measured.statistics.sum(0)) == mean
         assert measured.scores[2] == Unscored(reason)
         assert not metric.higher_is_better
+
+
+def test_cost() -> None:
+    """1,000 prompt tokens at 3 and 200 answer tokens at 15 a million: 0.003 + 0.003."""
+    samples = [Sample("0", "?"), Sample("1", "?", row={"cost": 0.25})]
+    outputs = [Output("0", "a", prompt_tokens=1000, output_tokens=200), Output("1", "b")]
+    priced = get_metric("cost", prompt_price=3, output_price=15)
+    assert priced.measure(samples, outputs).scores == [
+        pytest.approx(0.006),
+        Unscored("the output carries no token counts"),
+    ]
+    charged = get_metric("cost").measure(samples, outputs).scores
+    assert charged[0] == Unscored(
+        "the row has no cost, and the metric no prices (prompt_price, output_price)"
+    )
+    assert charged[1] == 0.25
+    assert priced.signature() == "cost|prompt:3.0|output:15.0|currency:USD|definition:1"
+    for wrong in ({"prompt_price": 3}, {"prompt_price": -1, "output_price": 1}):
+        with pytest.raises(MetricError, match="expected both prices of a million tokens"):
+            get_metric("cost", **wrong)

@@ -146,3 +146,32 @@ def test_what_cannot_be_had_is_an_error_and_no_number(parts: tuple[Path, Path, P
         get_metric("toxicity", model="no/such/folder")
     with pytest.raises(MetricError, match="go with Detoxify's models only"):
         get_metric("toxicity", model=str(parts[2]), config="x")
+
+
+def test_the_light_model_is_alt_profanity_check(measure: Callable[..., Measured]) -> None:
+    """Its own ``predict_prob``, on 200 texts of words good and bad."""
+    import random
+
+    from profanity_check import predict_prob
+
+    rng = random.Random(4)
+    words = ["you", "are", "a", "damn", "stupid", "idiot", "kind", "person", "crap", "thanks", "Grüße", "!"]
+    texts = ["", " ", *(" ".join(rng.choices(words, k=rng.randint(1, 9))) for _ in range(200))]
+    metric = get_metric("toxicity[alt-profanity-check]")
+    found = measure(metric, [(text, None) for text in texts]).scores
+    assert found == pytest.approx(predict_prob(texts).tolist(), abs=1e-9)
+    assert max(found) > 0.9
+    assert min(found) < 0.1
+    assert metric.signature().startswith("toxicity[alt-profanity-check]|label:toxicity|version:")
+    with pytest.raises(MetricError, match="no label 'insult'; its labels: toxicity"):
+        measure(get_metric("toxicity[alt-profanity-check]", label="insult"), [("a", None)])
+
+
+def test_a_hub_id_that_is_not_here_says_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MetricError) as error:
+        get_metric("toxicity[nobody/no-such-classifier]").measure([Sample("1", "")], [Output("1", "a")])
+    assert "Type: hf download nobody/no-such-classifier" in error.value.messages

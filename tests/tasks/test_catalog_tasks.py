@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from evalkit.data.cards import TaskCard, load_card
 from evalkit.data.prompts import build_request
 from evalkit.data.rows import Row
 from evalkit.data.tasks import load_task, training_conversations
+from evalkit.errors import DataError
+from evalkit.metrics import METRICS
 from evalkit.specs.task import HubData, TaskData
 
 TASKS = sorted(entry.name for entry in entries("tasks").values() if entry.origin == "builtin")
@@ -23,7 +26,38 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def test_the_tasks_that_are_promised_are_there() -> None:
-    assert {"banking77", "gsm8k", "mini-knowledge", "mini-safety", "mini-sense"} <= set(TASKS)
+    elsewhere = {
+        "banking77",
+        "cnn-dailymail",
+        "gsm8k",
+        "humaneval",
+        "ifeval",
+        "jailbreakbench",
+        "lambada",
+        "mmlu",
+    }
+    assert elsewhere | {"real-toxicity-prompts", "squad", "wmt14-de-en", "xstest"} <= set(TASKS)
+    kinds = {
+        "sentiment",
+        "extraction",
+        "reading",
+        "summaries",
+        "translation",
+        "code",
+        "maths",
+        "sense",
+        "text",
+    }
+    assert {
+        f"mini-{kind}" for kind in kinds | {"safety", "attacks", "toxicity", "format", "knowledge"}
+    } == set(OWN)
+
+
+def test_every_metric_has_a_task_that_runs_offline() -> None:
+    used = {use.metric for name in OWN for use in load_card(name, seed=17).metrics}
+    used = {re.sub(r"\[.*\]", "", metric) for metric in used} | {"pass@K"}
+    yours = {"cost", "evaluate:NAME"}  # prices and scripts of your own
+    assert set(METRICS) - used == yours
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -39,8 +73,7 @@ def test_a_task_has_cases_that_hold_and_says_where_it_comes_from(name: str) -> N
 def test_a_task_of_our_own_loads_offline(name: str) -> None:
     task = load_task(name, seed=17)
     questions = [json.dumps(sample.input) for sample in task.samples]
-    fewest = 12 if name == "mini-code" else 40  # a problem of code is a minute of reading
-    assert fewest <= len(questions) == len(set(questions)) <= 60
+    assert 12 <= len(questions) == len(set(questions)) <= 120
     for chat in (True, False):
         assert build_request(task, task.samples[0], chat=chat, seed=17).prompt
 
@@ -67,11 +100,33 @@ def test_mini_sense_answers_stand_in_every_place() -> None:
     assert places == {0: 10, 1: 10, 2: 10, 3: 10}  # so that always naming one place does not pay
 
 
-def test_gsm8k_and_banking77_come_from_the_hub() -> None:
-    for name, place in (("gsm8k", "openai/gsm8k"), ("banking77", "mteb/banking77")):
-        source = load_card(name, seed=17).source("test")
-        assert isinstance(source, HubData)
-        assert source.hf == place
+PLACES = {
+    "banking77": "mteb/banking77",
+    "cnn-dailymail": "abisee/cnn_dailymail",
+    "gsm8k": "openai/gsm8k",
+    "ifeval": "google/IFEval",
+    "jailbreakbench": "JailbreakBench/JBB-Behaviors",
+    "lambada": "EleutherAI/lambada_openai",
+    "mmlu": "cais/mmlu",
+    "real-toxicity-prompts": "allenai/real-toxicity-prompts",
+    "squad": "rajpurkar/squad",
+    "wmt14-de-en": "wmt/wmt14",
+    "xstest": "Paul/XSTest",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(TASKS) - set(OWN) - {"humaneval"}))
+def test_tasks_of_others_come_from_the_hub_and_say_so_when_they_cannot(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    card = load_card(name, seed=17)
+    source = card.source("test")
+    assert isinstance(source, HubData)
+    assert source.hf == PLACES[name]
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(DataError, match=re.escape(source.hf)):
+        card.read("test")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data, which is not part of the project")
