@@ -63,4 +63,7 @@ def _to_json(output: Output) -> dict[str, Any]:
 def _from_json(sample_id: str, value: dict[str, Any]) -> Output:
     choices = value["choices"]
     rated = None if choices is None else tuple(Choice(**choice) for choice in choices)
-    return Output(**{**value, "id": sample_id, "choices": rated})
+    logprobs = value.get("logprobs")
+    if logprobs is not None:
+        logprobs = tuple(tuple(answer) for answer in logprobs)
+    return Output(**{**value, "id": sample_id, "choices": rated, "logprobs": logprobs})

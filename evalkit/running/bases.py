@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from evalkit.errors import CandidateError
 from evalkit.models.chat import has_chat_template
 from evalkit.models.devices import device_kind
 from evalkit.models.loading import STACK, Base, load_base
@@ -35,12 +36,19 @@ class LazyBase:
         choice: Which model, and how it is held.
         cache: Remembers the fingerprint.
         progress: Hears of the loading.
+
+    Attributes:
+        failed: Candidate → why it could not be trained on this base, beside others.
+        training_seconds: Candidate → what its training took in this run: its share of a common pass.
     """
 
     def __init__(self, choice: BaseChoice, cache: Cache, progress: Progress) -> None:
         self._choice, self._cache, self._progress = choice, cache, progress
         self._loaded: Base | None = None
         self._known: dict[str, Any] | None = None
+        self._told: set[str] = set()
+        self.failed: dict[str, CandidateError] = {}
+        self.training_seconds: dict[str, float] = {}
 
     @property
     def has_chat_template(self) -> bool:
@@ -83,6 +91,12 @@ class LazyBase:
             known[key] = list(self.load().add_adapter(name, path))
             self._cache.put(key, known[key])
         return tuple(known[key])
+
+    def tell(self, note: str) -> None:
+        """Say once a run what the reader should know of this base."""
+        if note not in self._told:
+            self._told.add(note)
+            self._progress.say(note)
 
     def forget(self, name: str) -> None:
         """Take an adapter out of memory, if it is there."""
@@ -148,4 +162,5 @@ class LazyModel:
         base = self._base.load()
         if self._adapter is not None and self._adapter[0] not in base.adapters:
             base.add_adapter(self._adapter[0], self._adapter[1])
-        return LocalModel(base, None if self._adapter is None else self._adapter[0]).answer(requests)
+        adapter = None if self._adapter is None else self._adapter[0]
+        return LocalModel(base, adapter, tell=self._base.tell).answer(requests)

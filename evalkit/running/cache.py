@@ -21,8 +21,12 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from evalkit.errors import OutputFolderError
+from evalkit.running.folder import write_json
+from evalkit.signature import file_sha256
 
-__all__ = ["Cache", "cache_dir"]
+__all__ = ["Cache", "cache_dir", "damaged"]
+
+DATABASE = "answers.sqlite3"
 
 _BATCH = 500  # SQLite allows 999 variables in one statement on old builds
 
@@ -31,6 +35,14 @@ def cache_dir() -> Path:
     """``EVALKIT_CACHE_DIR``, or the user's cache folder."""
     named = os.environ.get("EVALKIT_CACHE_DIR")
     return Path(named).expanduser() if named else user_cache_path("evalkit")
+
+
+def damaged(error: sqlite3.DatabaseError) -> OutputFolderError:
+    """What to tell the reader of a cache that SQLite cannot read."""
+    return OutputFolderError(
+        f"The stage cache {cache_dir() / DATABASE} is damaged ({error}). Delete it (its answers are asked again; "
+        "runs and adapters stay) and run the same command again."
+    )
 
 
 class Cache:
@@ -47,7 +59,7 @@ class Cache:
         self.folder = folder or cache_dir()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.folder / "answers.sqlite3", timeout=60, isolation_level=None)
+            self._db = sqlite3.connect(self.folder / DATABASE, timeout=60, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A power cut may lose the last answers, never corrupt the file; kill -9 loses nothing.
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -59,6 +71,8 @@ class Cache:
                 f"The cache folder {self.folder} cannot be written to: {error}. "
                 "Name another with EVALKIT_CACHE_DIR=/path/to/folder."
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise damaged(error) from error
 
     def __enter__(self) -> Cache:
         return self
@@ -86,9 +100,13 @@ class Cache:
         self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
 
     def stored_folder(self, kind: str, key: str) -> Path | None:
-        """Return the finished folder of a key, or None."""
+        """Return the finished folder of a key; None if there is none or its files are not what was stored."""
         path = self.folder / kind / key
-        return path if (path / "complete").is_file() else None
+        try:
+            stored = json.loads((path / "complete").read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        return path if stored == _file_hashes(path) else None
 
     @contextmanager
     def work_folder(self, kind: str, key: str) -> Iterator[Path]:
@@ -102,9 +120,18 @@ class Cache:
     def store_folder(self, kind: str, key: str, work: Path) -> Path:
         """Make a work folder the finished result of its key."""
         target = self.folder / kind / key
-        (work / "complete").touch()
+        write_json(work / "complete", _file_hashes(work))
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             shutil.rmtree(target)
         os.replace(work, target)
         return target
+
+
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """File → SHA-256 of every file below a folder but the mark that it is complete."""
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "complete"
+    }

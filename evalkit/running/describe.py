@@ -9,7 +9,10 @@ from evalkit.data.tasks import Task
 from evalkit.models.chat import has_chat_template, prompt_ids
 from evalkit.models.loading import load_tokenizer
 from evalkit.models.registry import resolve
+from evalkit.running.judge_costs import describe_judges
 from evalkit.running.plan import Plan, Planned, primary_metric
+from evalkit.running.power import task_power
+from evalkit.running.together import passes
 from evalkit.running.train import training_rows
 from evalkit.specs.study import PromptCandidate
 from evalkit.training.schedule import total_steps
@@ -21,8 +24,9 @@ def describe(plan: Plan) -> dict[str, Any]:
     """Return what a run would do, as JSON values.
 
     Returns:
-        ``tasks`` (samples, kind, metrics), ``candidates`` (base, control, every setting with its origin, rows and
-        optimiser steps of training, prompt tokens of each task) and ``totals``. Token counts are logical: what
+        ``tasks`` (samples, kind, metrics, power), ``candidates`` (base, control, settings with their origin, rows and
+        optimiser steps of training, prompt tokens of each task), ``passes`` (which candidates train together, and why
+        others do not) and ``totals``. Token counts are logical: what
         the prompts hold, without the savings of shared prefixes.
 
     Raises:
@@ -35,8 +39,13 @@ def describe(plan: Plan) -> dict[str, Any]:
         "study": plan.study.study,
         "path": str(plan.path),
         "seed": plan.study.seed,
-        "tasks": [_task(task) for task in plan.tasks],
+        "tasks": [{**_task(task), "power": task_power(plan, task)} for task in plan.tasks],
         "candidates": candidates,
+        "passes": [
+            {"candidates": [member.name for member in found.members], "alone": found.reason}
+            for found in passes(plan)
+        ],
+        "judges": describe_judges(plan),
         "totals": {
             "candidates": len(candidates),
             "answers": sum(len(task.samples) for task in plan.tasks) * len(candidates),

@@ -103,6 +103,11 @@ class RunFolder:
         if latest.is_file() and not (folder / "run.json").is_file():
             folder = folder / latest.read_text("utf-8").strip()
         if not (folder / "run.json").is_file():
+            below = sorted(found.parent for found in folder.glob("*/latest"))
+            if below:
+                raise DataError(
+                    f"{path} holds runs of several studies; name one: {', '.join(map(str, below))}."
+                )
             raise DataError(
                 f"{path} is not a run: expected a folder with run.json, as `evalkit run STUDY` writes it "
                 "under runs/STUDY/ID."
@@ -116,6 +121,13 @@ class RunFolder:
     def results(self) -> dict[str, Any]:
         """The numbers: ``results.json``."""
         return self._read_json("results.json")
+
+    def is_complete(self) -> bool:
+        """True if ``results.json`` can be read and says that everything was done."""
+        try:
+            return self.results().get("status") == "complete"
+        except DataError:
+            return False
 
     @property
     def candidates(self) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 from evalkit.records import Request
 from evalkit.signature import digest
 
-__all__ = ["STAGE_VERSIONS", "answer_key", "train_key"]
+__all__ = ["STAGE_VERSIONS", "answer_key", "judge_key", "train_key"]
 
-STAGE_VERSIONS = {"train": 1, "answer": 1}
+STAGE_VERSIONS = {"train": 2, "answer": 1, "judge": 1}
 
 
 def answer_key(fingerprint: Mapping[str, Any], request: Request) -> str:
@@ -23,16 +23,37 @@ def answer_key(fingerprint: Mapping[str, Any], request: Request) -> str:
 
     Args:
         fingerprint: Of the model, adapter bytes included (``Model.fingerprint``).
-        request: What is asked. Its id counts only when sampling, where it seeds the random stream.
+        request: What is asked. Its id counts where it decides the answer (``by: id``), and when sampling, where
+            it seeds the random stream.
     """
     asked = asdict(request)
     if request.generation.temperature == 0:
-        asked["id"] = None
+        if fingerprint.get("by") != "id":
+            asked["id"] = None
         asked["generation"]["seed"] = None
     if request.kind != "generate":
         asked["generation"] = None
     return digest(
         {"stage": "answer", "version": STAGE_VERSIONS["answer"], "model": dict(fingerprint), "request": asked}
+    )
+
+
+def judge_key(fingerprint: Mapping[str, Any], question: Mapping[str, Any], seed: int) -> str:
+    """Key of one question to a judge.
+
+    Args:
+        fingerprint: Of the model that judges.
+        question: ``Question.content``: the judge's files and every text, without the random delimiters.
+        seed: Of the study.
+    """
+    return digest(
+        {
+            "stage": "judge",
+            "version": STAGE_VERSIONS["judge"],
+            "model": dict(fingerprint),
+            "question": dict(question),
+            "seed": seed,
+        }
     )
 
 

@@ -10,17 +10,19 @@ from typing import Any
 from evalkit.data.cards import TaskCard
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task, load_task
-from evalkit.errors import SpecError, nearest
+from evalkit.errors import DataError, SpecError, nearest
 from evalkit.metrics import Metric
 from evalkit.models.devices import choose_placement
+from evalkit.models.replay import read_answers, unknown_tasks
 from evalkit.running.score import build_metrics
 from evalkit.specs.expand import expand
 from evalkit.specs.load import load_study
-from evalkit.specs.study import Candidate, PromptCandidate, Quantization, Study
+from evalkit.specs.study import Candidate, PromptCandidate, Quantization, ReplayCandidate, Study
+from evalkit.specs.task import MetricUse
 
-__all__ = ["BaseChoice", "Plan", "Planned", "plan_study", "primary_metric", "task_metrics"]
+__all__ = ["BaseChoice", "Plan", "Planned", "metric_settings", "plan_study", "primary_metric", "task_metrics"]
 
-NOT_YET = {"rag": "retrieval candidates", "api": "API candidates"}
+NOT_YET = {"rag": "retrieval candidates"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Planned:
 
     Attributes:
         name: As in results.
-        kind: ``base prompt train adapter replay``.
-        base: The base it stands on; None for a replay.
+        kind: ``base prompt train adapter api replay``.
+        base: The base it stands on; None for a replay or a server.
         control: Name of the candidate it is compared with; None for a control itself.
         spec: Its entry in the study; None for a base.
         settings: Trainer settings, resolved.
@@ -113,7 +115,12 @@ def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | No
 
 
 def _check_prompts(planned: Planned, tasks: tuple[Task, ...], seed: int) -> None:
-    """Build a prompt of each task, so that too few examples or a bad template are found before anything is spent."""
+    """Build a prompt of each task, so that too few examples or a bad template are found before anything is spent;
+    likewise read recorded answers."""
+    if isinstance(planned.spec, ReplayCandidate) and tasks:
+        strange = unknown_tasks(planned.spec.path, [task.name for task in tasks])
+        if len(strange) == len(read_answers(planned.spec.path)):
+            raise DataError(*strange)
     if isinstance(planned.spec, PromptCandidate):
         for task in tasks:
             system, fewshot = planned.spec.system, planned.spec.fewshot
@@ -126,17 +133,17 @@ def task_metrics(task: TaskCard) -> list[Metric]:
     Raises:
         MetricError: A metric or setting is unknown, or cannot be had.
     """
-    folder = task.entry.path
     return build_metrics(
-        {
-            "metric": use.metric,
-            **{
-                key: str(folder / value) if isinstance(value, str) and (folder / value).is_file() else value
-                for key, value in use.settings.items()
-            },
-        }
-        for use in task.spec.metrics
+        {"metric": use.metric, **metric_settings(use, task.entry.path)} for use in task.spec.metrics
     )
+
+
+def metric_settings(use: MetricUse, folder: Path) -> dict[str, Any]:
+    """A metric's settings as its card has them; one that names a file beside the card becomes that file's path."""
+    return {
+        key: str(folder / value) if isinstance(value, str) and (folder / value).is_file() else value
+        for key, value in use.settings.items()
+    }
 
 
 def primary_metric(task: Task) -> str:
@@ -152,7 +159,7 @@ def _candidates(study: Study, roots: tuple[Path, ...]) -> list[Planned]:
         controls[main] = Planned("base", "base", main, None)
     members: list[Planned] = []
     for single in expand(study, roots):
-        choice = None if single.spec.kind == "replay" else _base_choice(study, single.spec)
+        choice = None if single.spec.kind in ("replay", "api") else _base_choice(study, single.spec)
         if choice is not None and choice not in controls:
             controls[choice] = Planned(_base_name(choice, main), "base", choice, None)
         control = controls[choice].name if choice is not None else ("base" if main is not None else None)
@@ -231,8 +238,6 @@ def _refuse_what_is_not_there_yet(study: Study, path: Path) -> None:
                 problems.append(
                     f"{path}: candidate {candidate.name!r}: `{key}:` is not in this version; take the key out."
                 )
-    if study.judges:
-        problems.append(f"{path}: judges: LLM judges are not in this version; take the key out.")
     if problems:
         raise SpecError(*problems)
 

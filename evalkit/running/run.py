@@ -7,25 +7,31 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
-from evalkit.errors import OutputFolderError, UserError
-from evalkit.running.cache import Cache
+from evalkit.catalog import entry_sha256, find
+from evalkit.data.tasks import load_task_for_training
+from evalkit.errors import ModelError, OutputFolderError, UserError
+from evalkit.models.registry import resolve
+from evalkit.running.cache import Cache, damaged
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
+from evalkit.running.judge_run import judge_run
+from evalkit.running.judges import check_judges
 from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress
 from evalkit.running.study import Done, run_stages
 from evalkit.signature import digest, file_sha256
 from evalkit.specs.model import Spec
-from evalkit.specs.study import DataSpec
+from evalkit.specs.study import DataSpec, TaskRows, TrainCandidate
 
-__all__ = ["explained", "run_plan"]
+__all__ = ["explained", "opened_run", "run_plan"]
 
 PACKAGES = ("evalkit", "torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy", "scipy")
 
@@ -45,23 +51,41 @@ def run_plan(
         OutputFolderError: A folder cannot be written to, or the disk is full; finished work is kept.
         UserError: Another process is at work in the same run folder.
     """
+    with opened_run(plan, out) as (cache, folder):
+        judges = [] if train_only else check_judges(plan)
+        done = run_stages(plan, cache, folder, progress, train_only=train_only)
+        if judges:
+            judge_run(folder, judges, plan.study, cache, progress, tasks=plan.tasks)
+        return folder, done
+
+
+@contextmanager
+def opened_run(plan: Plan, out: Path | None = None) -> Iterator[tuple[Cache, RunFolder]]:
+    """The cache and the run folder of a plan, which no other process works in meanwhile.
+
+    Args:
+        plan: From ``plan_study``.
+        out: Folder that takes the place of ``runs/``.
+
+    Raises:
+        OutputFolderError: A folder cannot be written to, or the disk is full.
+        UserError: Another process is at work in the same run folder.
+    """
     identity = _identity(plan)
     with explained(), Cache() as cache:
         folder = RunFolder(
             _run_path((out or Path("runs")) / safe_name(plan.study.study), digest(identity)[:8])
         )
         folder.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.path / ".lock")
         try:
-            with lock.acquire(timeout=0):
+            with FileLock(folder.path / ".lock").acquire(timeout=0):
                 folder.write_run(_description(plan, identity, folder))
                 write_atomically(folder.path.parent / "latest", folder.path.name + "\n")
-                done = run_stages(plan, cache, folder, progress, train_only=train_only)
+                yield cache, folder
         except Timeout:
             raise UserError(
                 f"Another evalkit is at work in {folder.path}: wait for it to end, or name another folder with --out."
             ) from None
-    return folder, done
 
 
 def _run_path(study: Path, key: str) -> Path:
@@ -78,6 +102,8 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "only": None if plan.only is None else list(plan.only),
         "tasks": {task.name: task.sha256 for task in plan.tasks},
         "data": _data_hashes(plan),
+        "models": _model_hashes(plan),
+        "trainers": _trainer_hashes(plan),
         "versions": _versions(),
     }
 
@@ -87,7 +113,26 @@ def _data_hashes(plan: Plan) -> dict[str, str]:
     specs += [getattr(planned.spec, "data", None) for planned in plan.candidates]
     paths = [path for spec in specs if spec is not None for path in (spec.train, spec.validation)]
     paths += [getattr(planned.spec, "path", None) for planned in plan.candidates]
-    return {str(path): _content_hash(path) for path in paths if isinstance(path, Path)}
+    hashes = {str(path): _content_hash(path) for path in paths if isinstance(path, Path)}
+    for name in {spec.train.task for spec in specs if spec is not None and isinstance(spec.train, TaskRows)}:
+        card = load_task_for_training(name, plan.roots, seed=plan.study.seed)
+        hashes[f"task {name}"] = digest([[sample.id, sample.row] for sample in card.read("train")])
+    return hashes
+
+
+def _model_hashes(plan: Plan) -> dict[str, str]:
+    """Base → SHA-256 of its weights; one that is not on this machine is told when it is to be loaded."""
+    names = dict.fromkeys(planned.base.model for planned in plan.candidates if planned.base is not None)
+    found = {}
+    for name in names:
+        with suppress(ModelError):
+            found[name] = resolve(name).sha256
+    return found
+
+
+def _trainer_hashes(plan: Plan) -> dict[str, str]:
+    specs = [planned.spec for planned in plan.candidates if isinstance(planned.spec, TrainCandidate)]
+    return {spec.trainer: entry_sha256(find("trainers", spec.trainer, plan.roots)) for spec in specs}
 
 
 def _content_hash(path: Path) -> str:
@@ -119,7 +164,10 @@ def _description(plan: Plan, identity: dict[str, Any], folder: RunFolder) -> dic
         "hashes": {
             "tasks": identity["tasks"],
             "data": {Path(k).name: v for k, v in identity["data"].items()},
+            "models": identity["models"],
+            "trainers": identity["trainers"],
         },
+        "threads": torch.get_num_threads(),
         "device": sorted({planned.base.device for planned in plan.candidates if planned.base is not None}),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "seeds": {"study": plan.study.seed},
@@ -179,3 +227,5 @@ def explained() -> Iterator[None]:
                 "EVALKIT_CACHE_DIR=/path/to/folder, and run the same command again."
             ) from error
         raise
+    except sqlite3.DatabaseError as error:
+        raise damaged(error) from error

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from evalkit.data.cards import slice_of
 from evalkit.errors import MetricError
 from evalkit.metrics import Measured, Metric, get_metric
 from evalkit.metrics.code import CodeMetric
 from evalkit.metrics.encoders import EncoderMetric
 from evalkit.metrics.functions import FunctionMetric
+from evalkit.metrics.toxicity import Toxicity
 from evalkit.models.registry import resolve
 from evalkit.records import Comparison, Output, Result, Sample, Unscored
+from evalkit.running.blocks import measure_blocks
 from evalkit.specs.task import MetricUse
 from evalkit.stats import (
     bonferroni_confidence,
@@ -27,7 +30,17 @@ from evalkit.stats import (
     widen,
 )
 
-__all__ = ["RESAMPLES", "MetricLike", "Scored", "build_metrics", "compare_scored", "correct", "score_task"]
+__all__ = [
+    "RESAMPLES",
+    "MetricLike",
+    "Scored",
+    "build_metrics",
+    "compare_scored",
+    "correct",
+    "ends_at",
+    "score_blocks",
+    "score_task",
+]
 
 RESAMPLES = 10_000
 """Of every bootstrap and of every random permutation test."""
@@ -46,6 +59,7 @@ class Scored:
         metrics: By name, in the order asked for.
         measured: Statistics and scores of each metric, by name.
         results: Value and interval of each metric, in the same order.
+        slices: The same over the samples of each slice: ``{"field", "slice", **Result}``.
     """
 
     ids: list[str]
@@ -53,6 +67,7 @@ class Scored:
     metrics: dict[str, Metric]
     measured: dict[str, Measured]
     results: list[Result]
+    slices: list[dict[str, Any]] = field(default_factory=list)
 
 
 def build_metrics(wanted: Iterable[MetricLike]) -> list[Metric]:
@@ -73,6 +88,8 @@ def build_metrics(wanted: Iterable[MetricLike]) -> list[Metric]:
             metric.place(found.path, found.sha256)
         if isinstance(metric, CodeMetric):
             metric.require_sandbox()
+        if isinstance(metric, Toxicity):
+            metric.require()
     twice = [name for name, count in Counter(metric.name for metric in metrics).items() if count > 1]
     if twice:
         raise MetricError(
@@ -88,6 +105,7 @@ def score_task(
     *,
     confidence: float = 0.95,
     seed: int = 0,
+    slices: Sequence[str] = (),
 ) -> Scored:
     """Score outputs with every metric.
 
@@ -97,16 +115,38 @@ def score_task(
         metrics: See ``build_metrics``.
         confidence: Two-sided level of the intervals.
         seed: Of the bootstrap; part of the signatures.
+        slices: Fields of the samples; each of their values gets results of its own.
 
     Raises:
         MetricError: A metric is unknown or cannot be had.
     """
+    block = (list(samples), list(outputs))
+    return score_blocks([block], metrics, confidence=confidence, seed=seed, slices=slices)
+
+
+def score_blocks(
+    blocks: Iterable[tuple[list[Sample], list[Output]]],
+    metrics: Iterable[MetricLike],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    slices: Sequence[str] = (),
+) -> Scored:
+    """Score outputs block by block, so that texts need not stay in memory; see ``score_task``."""
     built = build_metrics(metrics)
-    clusters = [sample.cluster for sample in samples]
-    measured = {metric.name: metric.measure(samples, outputs) for metric in built}
+    found = measure_blocks(blocks, built, dict.fromkeys(slices, slice_of))
+    clusters, measured = found.clusters, found.measured
     results = [_result(metric, measured[metric.name], clusters, confidence, seed) for metric in built]
     by_name = {metric.name: metric for metric in built}
-    return Scored([sample.id for sample in samples], clusters, by_name, measured, results)
+    parts = [
+        {"field": field_, "slice": value, **_result(metric, part, kept, confidence, seed).to_json()}
+        for field_ in slices
+        for value, rows in _rows_of(found.slices[field_]).items()
+        for kept in [[clusters[row] for row in rows]]
+        for metric in built
+        for part in [_part(measured[metric.name], rows)]
+    ]
+    return Scored(found.ids, clusters, by_name, measured, results, parts)
 
 
 def compare_scored(
@@ -161,8 +201,20 @@ def correct(comparisons: Sequence[Comparison], *, confidence: float = 0.95) -> l
     return [
         replace(comparison, p_adjusted=p, low_adjusted=low, high_adjusted=high)
         for comparison, p in zip(comparisons, adjusted, strict=True)
-        for low, high in [_adjusted_ends(comparison, confidence, wider)]
+        for low, high in [ends_at(comparison, confidence, wider)]
     ]
+
+
+def _rows_of(values: Sequence[str]) -> dict[str, list[int]]:
+    """Value of a field → the samples that have it, in the order of their first."""
+    found: dict[str, list[int]] = {}
+    for row, value in enumerate(values):
+        found.setdefault(value, []).append(row)
+    return found
+
+
+def _part(measured: Measured, rows: list[int]) -> Measured:
+    return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels)
 
 
 def _build(item: MetricLike) -> Metric:
@@ -195,6 +247,7 @@ def _result(
         confidence=confidence,
         resamples=RESAMPLES,
         seed=seed,
+        bounds=metric.bounds,
     )
     return Result(
         metric=metric.name,
@@ -222,7 +275,7 @@ def _compare(
     first: Scored,
     second: Scored,
     shared: list[tuple[int, int]],
-    names: Mapping[str, str],
+    names: Mapping[str, Any],
     confidence: float,
     seed: int,
 ) -> Comparison:
@@ -242,6 +295,7 @@ def _compare(
         confidence=confidence,
         resamples=RESAMPLES,
         seed=seed,
+        bounds=metric.bounds,
     )
     better = (scores[0] - scores[1]) * (1 if metric.higher_is_better else -1)
     return Comparison(
@@ -266,9 +320,8 @@ def _floats(measured: Measured, rows: list[int]) -> np.ndarray[Any, np.dtype[np.
     return np.array([score for score in scores if not isinstance(score, Unscored)], dtype=np.float64)
 
 
-def _adjusted_ends(
-    comparison: Comparison, confidence: float, wider: float
-) -> tuple[float | None, float | None]:
+def ends_at(comparison: Comparison, confidence: float, wider: float) -> tuple[float | None, float | None]:
+    """Carry a comparison's interval from one level to a wider one, by the method that made it."""
     value, low, high = comparison.difference, comparison.low, comparison.high
     if value is None or low is None or high is None:
         return None, None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalkit.data.cards import TaskCard, load_card
 from evalkit.data.extract import extract
-from evalkit.data.rows import bad_rows, read_rows
+from evalkit.data.rows import bad_rows, stream_rows
 from evalkit.errors import DataError, OutputFolderError
 from evalkit.records import Choice, Output, Sample, Unscored
+from evalkit.running.blocks import BLOCK
 from evalkit.running.plan import task_metrics
-from evalkit.running.score import MetricLike, Scored, build_metrics, score_task
+from evalkit.running.score import MetricLike, Scored, build_metrics, score_blocks, score_task
 
 __all__ = ["score_file", "score_rows"]
 
@@ -42,7 +44,7 @@ def score_rows(
     (1.0, 1)
     """
     numbered = [(f"row {number}", row) for number, row in enumerate(rows, start=1)]
-    return _score(_records(numbered), metrics, confidence, seed)
+    return score_task(*_block(_records(numbered)), metrics, confidence=confidence, seed=seed)
 
 
 def score_file(
@@ -75,20 +77,32 @@ def score_file(
     card = None if task is None else load_card(task, [Path.cwd()], seed=seed)
     # A typo in a metric is told before a large file is read.
     built = build_metrics(metrics) if card is None else task_metrics(card)
-    pairs = _records([(row.place, row.data) for row in read_rows(path)])
-    if card is not None:
-        pairs = _as_task(card, pairs)
-    scored = _score(pairs, built, confidence, seed)
+    slices = [] if card is None else card.slices
+    scored = score_blocks(_blocks(path, card), built, confidence=confidence, seed=seed, slices=slices)
     if samples is not None:
         _write_samples(scored, samples)
     return scored
 
 
-def _score(
-    pairs: list[tuple[Sample, Output]], metrics: Iterable[MetricLike], confidence: float, seed: int
-) -> Scored:
-    samples, outputs = [sample for sample, _ in pairs], [output for _, output in pairs]
-    return score_task(samples, outputs, metrics, confidence=confidence, seed=seed)
+def _blocks(path: Path, card: TaskCard | None) -> Iterator[tuple[list[Sample], list[Output]]]:
+    """Samples and outputs of a file, some at a time; its bad rows are told when all of them are known."""
+    problems: list[str] = []
+    known: dict[str, Sample] = {}
+    pairs: list[tuple[Sample, Output]] = []
+    for row in stream_rows(path):
+        pairs.append(_record(row.number, row.place, row.data, problems))
+        if len(pairs) == BLOCK:
+            if not problems:
+                yield _block(pairs if card is None else _as_task(card, pairs, known))
+            pairs = []
+    if problems:
+        raise bad_rows(problems)
+    if pairs:
+        yield _block(pairs if card is None else _as_task(card, pairs, known))
+
+
+def _block(pairs: list[tuple[Sample, Output]]) -> tuple[list[Sample], list[Output]]:
+    return [sample for sample, _ in pairs], [output for _, output in pairs]
 
 
 def _records(rows: list[tuple[str, Row]]) -> list[tuple[Sample, Output]]:
@@ -102,15 +116,25 @@ def _records(rows: list[tuple[str, Row]]) -> list[tuple[Sample, Output]]:
     return pairs
 
 
-def _as_task(card: TaskCard, pairs: list[tuple[Sample, Output]]) -> list[tuple[Sample, Output]]:
-    """What the task makes of the pairs: its own samples where rows bring no target, and its ``extract:``."""
-    if any(sample.target is None for sample, _ in pairs):  # its test rows may be far away
-        known = {sample.id: sample for sample in card.read("test")}
-        pairs = [
-            (known.get(sample.id, sample) if sample.target is None else sample, output)
-            for sample, output in pairs
-        ]
+def _as_task(
+    card: TaskCard, pairs: list[tuple[Sample, Output]], known: dict[str, Sample]
+) -> list[tuple[Sample, Output]]:
+    """What the task makes of the pairs: its own samples where rows bring no target, and its ``extract:``.
+
+    ``known`` keeps the task's samples from block to block.
+    """
+    if card.slices or any(sample.target is None for sample, _ in pairs):  # its test rows may be far away
+        if not known:
+            known.update((sample.id, sample) for sample in card.read("test"))
+        pairs = [(_joined(sample, known.get(sample.id)), output) for sample, output in pairs]
     return [(sample, extract(card, output)) for sample, output in pairs]
+
+
+def _joined(sample: Sample, known: Sample | None) -> Sample:
+    """The task's own sample where the row brings no target, else the row's with the fields that slices read."""
+    if known is None or sample.target is None:
+        return known or sample
+    return replace(sample, row={**known.row, **sample.row}, cluster=sample.cluster or known.cluster)
 
 
 def _record(number: int, place: str, row: Row, problems: list[str]) -> tuple[Sample, Output]:

@@ -5,31 +5,36 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit.data.cards import slice_of
 from evalkit.data.extract import extract
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
 from evalkit.errors import CandidateError
 from evalkit.models.base import Model
 from evalkit.models.hashing import adapter_sha256
+from evalkit.models.prices import SPENT, Budget
 from evalkit.models.replay import ReplayModel
 from evalkit.records import Comparison, Output, Request, Result, Sample, TrainingSummary, Unscored
 from evalkit.running.answer import answer
 from evalkit.running.bases import LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
+from evalkit.running.leaders import leaders
 from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task_metrics
 from evalkit.running.progress import Progress
+from evalkit.running.recipes import recipes
+from evalkit.running.remote import check_servers, make_remote, takes_chats
 from evalkit.running.score import Scored, compare_scored, correct, score_task
 from evalkit.running.train import train_candidate
 from evalkit.signature import digest
-from evalkit.specs.study import AdapterCandidate, PromptCandidate, ReplayCandidate
+from evalkit.specs.study import AdapterCandidate, ApiCandidate, PromptCandidate, ReplayCandidate
 
-__all__ = ["Done", "run_stages"]
+__all__ = ["Adapter", "Done", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
 
 
 @dataclass(slots=True)
@@ -43,6 +48,16 @@ class Done:
     notes: list[str] = field(default_factory=list)
     scored: dict[str, Scored] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    money: float | None = None
+
+    def missed(self, outputs: Sequence[Output]) -> None:
+        """Note what a spent budget left unanswered, and what the answers cost."""
+        left = [output.error for output in outputs if output.error and output.error.startswith(SPENT)]
+        if left:
+            self.error = f"{left[0]}: {len(left)} of {len(outputs)} answers are missing; the others are kept"
+        costs = [output.cost for output in outputs if output.cost is not None]
+        if costs:
+            self.money = (self.money or 0.0) + sum(costs)
 
     def to_json(self) -> dict[str, Any]:
         """The candidate's object in ``results.json``."""
@@ -54,7 +69,7 @@ class Done:
         return {
             "name": self.planned.name,
             "kind": self.planned.kind,
-            "model": None if base is None else base.model,
+            "model": getattr(self.planned.spec, "model", None) if base is None else base.model,
             "quantization": None if base is None else base.quantization.type,
             "dtype": None if base is None else base.dtype,
             "adapter_sha256": self.adapter_sha256,
@@ -81,8 +96,11 @@ def run_stages(
     Returns:
         One ``Done`` a candidate, in the plan's order; those that could not be done have ``error``.
     """
+    check_servers(plan)
+    budget = Budget(plan.study.budget)
     done = {planned.name: Done(planned) for planned in plan.candidates}
     everything = list(done.values())
+    finished = folder.is_complete()  # a second look at it must not take back what it says
     for choice, members in _by_base(everything):
         if train_only:
             members = [member for member in members if member.planned.kind == "train"]
@@ -90,11 +108,13 @@ def run_stages(
             continue
         base = None if choice is None else LazyBase(choice, cache, progress)
         for member in members:
-            _do(member, plan, base, cache, folder, progress, train_only)
-            _write(plan, everything, folder, "partial")
+            _do(member, plan, base, cache, folder, progress, train_only, budget)
+            if not finished:
+                _write(plan, everything, folder, "partial")
         del base
         gc.collect()  # the next base may need this one's memory
-    _write(plan, everything, folder, _status(everything, train_only))
+    if not (finished and train_only):
+        _write(plan, everything, folder, _status(everything, train_only))
     return everything
 
 
@@ -106,22 +126,31 @@ def _do(
     folder: RunFolder,
     progress: Progress,
     train_only: bool,
+    budget: Budget,
 ) -> None:
     """Train, answer and score one candidate; what it cannot do is its error, not the run's."""
     name = member.planned.name
     try:
         started = time.monotonic()
-        adapter = _adapter(member, plan, base, cache, folder, progress)
-        member.seconds["train"] = time.monotonic() - started
+        adapter = make_adapter(member, plan, base, cache, folder, progress)
+        spent = {} if base is None else base.training_seconds
+        member.seconds["train"] = spent.get(name, time.monotonic() - started)
         if train_only:
             return
         for task in plan.tasks:
-            model = _model(member.planned, base, adapter, task)
-            requests = list(_requests(member.planned, plan, task, base is None or base.has_chat_template))
+            if isinstance(member.planned.spec, ApiCandidate):
+                model: Model = make_remote(member.planned.spec, plan.study, budget, name)
+                chat = takes_chats(member.planned.spec, task.spec.kind)
+            else:
+                model = model_of(member.planned, base, adapter, task)
+                chat = base is None or base.has_chat_template
+            requests = list(requests_of(member.planned, plan, task, chat))
             started = time.monotonic()
             outputs = answer(model, requests, cache, progress, f"{name} · {task.name}")
             member.seconds[f"answer {task.name}"] = time.monotonic() - started
             member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
+            member.missed(outputs)
+            _tell_unanswered(member, task, outputs, progress)
     except CandidateError as error:
         member.error = str(error)
         progress.say(f"{name} could not be done: {error}")
@@ -130,11 +159,21 @@ def _do(
             base.forget(name)
 
 
+def _tell_unanswered(member: Done, task: Task, outputs: Sequence[Output], progress: Progress) -> None:
+    """Say how many samples have no answer, and why the first has none: their scores are missing."""
+    errors = [output.error for output in outputs if output.finish == "error" and output.error is not None]
+    errors = [error for error in errors if not error.startswith(SPENT)]
+    if errors:
+        note = f"{task.name}: {len(errors)} of {len(outputs)} samples have no answer: {errors[0]}"
+        member.notes.append(note)
+        progress.say(f"{member.planned.name} · {note}")
+
+
 Adapter = tuple[str, Path, str]
 """Name on the base, folder, hash."""
 
 
-def _adapter(
+def make_adapter(
     member: Done, plan: Plan, base: LazyBase | None, cache: Cache, folder: RunFolder, progress: Progress
 ) -> Adapter | None:
     """Make the candidate's adapter and check it against its base; None for a candidate without one."""
@@ -154,7 +193,12 @@ def _adapter(
     return None
 
 
-def _model(planned: Planned, base: LazyBase | None, adapter: Adapter | None, task: Task) -> Model:
+def model_of(planned: Planned, base: LazyBase | None, adapter: Adapter | None, task: Task) -> Model:
+    """Who answers for a candidate.
+
+    Raises:
+        CandidateError: The candidate has no model.
+    """
     if isinstance(planned.spec, ReplayCandidate):
         return ReplayModel(planned.spec.path, task.name)
     if base is None:
@@ -162,7 +206,8 @@ def _model(planned: Planned, base: LazyBase | None, adapter: Adapter | None, tas
     return LazyModel(base, adapter)
 
 
-def _requests(planned: Planned, plan: Plan, task: Task, chat: bool) -> Iterator[Request]:
+def requests_of(planned: Planned, plan: Plan, task: Task, chat: bool) -> Iterator[Request]:
+    """What a candidate is asked, one request a sample of the task, in its order."""
     system = fewshot = None
     if isinstance(planned.spec, PromptCandidate):
         system, fewshot = planned.spec.system, planned.spec.fewshot
@@ -174,7 +219,7 @@ def _score(
     plan: Plan, task: Task, requests: list[Request], outputs: list[Output], member: Done, folder: RunFolder
 ) -> Scored:
     read = [extract(task, output) for output in outputs]
-    scored = score_task(task.samples, read, task_metrics(task), seed=plan.study.seed)
+    scored = score_task(task.samples, read, task_metrics(task), seed=plan.study.seed, slices=task.slices)
     results = [replace(result, task=task.name, candidate=member.planned.name) for result in scored.results]
     scored = replace(scored, results=results)
     rows = []
@@ -190,12 +235,15 @@ def _score(
             "output_tokens": output.output_tokens,
             "seconds": round(output.seconds, 6),
             "prompt_ids_sha256": output.prompt_ids_sha256,
-            "sample_sha256": _content(sample),
+            **({} if output.cost is None else {"cost": output.cost}),
+            "sample_sha256": sample_content(sample),
         }
         if read[i].text != output.text:
             row["extracted"] = read[i].text
         if sample.cluster is not None:
             row["cluster"] = sample.cluster
+        if task.slices:
+            row["slices"] = {name: slice_of(sample, name) for name in task.slices}
         if output.error is not None:
             row["error"] = output.error
         if output.choices is not None:
@@ -214,7 +262,7 @@ def _score(
     return scored
 
 
-def _content(sample: Sample) -> str:
+def sample_content(sample: Sample) -> str:
     """Hash of what a sample asks and accepts, before a candidate adds anything: gates match runs by it."""
     return digest({"input": sample.input, "target": sample.target, "choices": list(sample.choices or ())})
 
@@ -262,6 +310,8 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
     ]
     primaries = {task.name: primary_metric(task) for task in plan.tasks}
     comparisons = _compare(everything, primaries, plan.study.seed) if _all_tried(everything) else []
+    by_name = {(m.planned.name, task): scored for m in everything for task, scored in m.scored.items()}
+    comparisons, best = leaders(comparisons, by_name, primaries, seed=plan.study.seed)
     folder.write_results(
         {
             "format": 1,
@@ -281,7 +331,18 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
             ],
             "scores": [result.to_json() for result in results],
             "comparisons": [comparison.to_json() for comparison in comparisons],
-            "costs": {"seconds": {member.planned.name: member.seconds for member in everything}},
+            "leaders": [asdict(leader) for leader in best],
+            "recipes": recipes(by_name, primaries, {m.planned.name: m.planned.control for m in everything}),
+            "slices": [
+                {"candidate": member.planned.name, "task": task, **part}
+                for member in everything
+                for task, scored in member.scored.items()
+                for part in scored.slices
+            ],
+            "costs": {
+                "seconds": {member.planned.name: member.seconds for member in everything},
+                "money": {m.planned.name: m.money for m in everything if m.money is not None},
+            },
         }
     )
 

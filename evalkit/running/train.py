@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from evalkit.catalog import entry_sha256, find, load_module
@@ -14,7 +16,7 @@ from evalkit.data.chat import read_conversations
 from evalkit.data.conversation import Conversation
 from evalkit.data.splits import split_validation
 from evalkit.data.tasks import load_task_for_training, training_conversations
-from evalkit.errors import SpecError
+from evalkit.errors import CandidateError, SpecError
 from evalkit.models.hashing import adapter_sha256
 from evalkit.records import TrainingSummary
 from evalkit.running.bases import LazyBase
@@ -23,6 +25,7 @@ from evalkit.running.folder import RunFolder
 from evalkit.running.keys import train_key
 from evalkit.running.plan import Plan, Planned
 from evalkit.running.progress import Progress
+from evalkit.running.together import passes
 from evalkit.signature import digest
 from evalkit.specs.study import DataSpec, TrainCandidate
 from evalkit.training.job import TrainingJob
@@ -48,82 +51,138 @@ class Trained:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A candidate to train, with its rows.
+
+    Attributes:
+        planned: The candidate.
+        key: Of its adapter in the cache.
+        train: Rows to learn.
+        validation: Held-out rows.
+        overlong: What happens to rows that are too long.
+    """
+
+    planned: Planned
+    key: str
+    train: list[Conversation]
+    validation: list[Conversation]
+    overlong: Policy
+
+
 def train_candidate(
     planned: Planned, plan: Plan, base: LazyBase, cache: Cache, folder: RunFolder, progress: Progress
 ) -> Trained:
     """Train one candidate, or take its adapter from the cache; either way it stands in the run folder after.
 
-    A killed training goes on at its last checkpoint, with the losses it would have had.
+    Others that share its pass are trained with it, unless the cache has them, and are found there when it is
+    their turn. A killed training goes on at its last checkpoint, with the losses it would have had.
 
     Raises:
         CandidateError: It could not be trained (NaN loss, no row left); the others go on.
         DataError: Its rows are missing or wrong.
     """
+    if planned.name not in base.failed:
+        work = _work(planned, plan, base)
+        if cache.stored_folder("adapters", work.key) is None:
+            shared = next((found.members for found in passes(plan) if planned in found.members), (planned,))
+            group = {work.key: work}
+            for other in shared:
+                if other is not planned and other.name not in base.failed:
+                    beside = _work(other, plan, base)
+                    group.setdefault(beside.key, beside)
+            _train(list(group.values()), plan, base, cache, folder, progress)
+        stored = cache.stored_folder("adapters", work.key)
+        if stored is not None:
+            return _bring(planned.name, stored, folder)
+    raise base.failed[planned.name]
+
+
+def _work(planned: Planned, plan: Plan, base: LazyBase) -> _Work:
     spec = planned.spec
     if not isinstance(spec, TrainCandidate):
         raise SpecError(f"candidate {planned.name!r}: expected kind train, got {planned.kind}")
     train, validation, overlong = training_rows(planned, plan, chat=base.has_chat_template)
-    trainer = find("trainers", spec.trainer, plan.roots)
     key = train_key(
         base.fingerprint(),
-        entry_sha256(trainer),
+        entry_sha256(find("trainers", spec.trainer, plan.roots)),
         planned.settings.model_dump(mode="json"),
         [asdict(row) for row in train],
         [asdict(row) for row in validation],
         overlong,
     )
-    stored = cache.stored_folder("adapters", key)
-    if stored is None:
-        with cache.work_folder("adapters", key) as work:
-            stored = cache.stored_folder("adapters", key)  # another process may have finished it meanwhile
-            if stored is None:
-                _train(
-                    planned,
-                    base,
-                    train,
-                    validation,
-                    overlong,
-                    work,
-                    folder,
-                    progress,
-                    trainer.path / "train.py",
-                )
-                stored = cache.store_folder("adapters", key, work)
-    return _bring(planned.name, stored, folder)
+    return _Work(planned, key, train, validation, overlong)
 
 
 def _train(
-    planned: Planned,
+    group: Sequence[_Work],
+    plan: Plan,
     base: LazyBase,
-    train: Sequence[Conversation],
-    validation: Sequence[Conversation],
-    overlong: Policy,
-    work: Path,
+    cache: Cache,
     folder: RunFolder,
     progress: Progress,
-    loop: Path,
 ) -> None:
-    log = _Log(work / "log.jsonl", folder.training_file(planned.name))
-    notes: list[str] = []
+    """Train those of one pass that the cache does not have."""
+    with ExitStack() as stack:
+        works: list[tuple[_Work, TrainingJob, list[str]]] = []
+        for work in sorted(
+            group, key=lambda work: work.key
+        ):  # in one order: two processes never wait in a ring
+            room = stack.enter_context(cache.work_folder("adapters", work.key))
+            if cache.stored_folder("adapters", work.key) is None:  # no other process finished it meanwhile
+                notes: list[str] = []
+                works.append((work, _job(work, base, room, folder, progress, notes), notes))
+        if not works:
+            return
+        works.sort(key=lambda item: group.index(item[0]))
+        jobs = [job for _, job, _ in works]
+        spec = group[0].planned.spec
+        trainer = find("trainers", getattr(spec, "trainer", ""), plan.roots)
+        loop = load_module(trainer.path / "train.py")
+        outcomes = (
+            loop.train_many(jobs) if hasattr(loop, "train_many") else [_outcome(loop, job) for job in jobs]
+        )
+        for (work, job, notes), outcome in zip(works, outcomes, strict=True):
+            if isinstance(outcome, CandidateError):
+                base.failed[work.planned.name] = outcome
+                continue
+            told = json.dumps({"summary": asdict(outcome), "notes": notes})
+            (job.folder / "summary.json").write_text(told, "utf-8")
+            cache.store_folder("adapters", work.key, job.folder)
+            base.training_seconds[work.planned.name] = outcome.seconds
+
+
+def _outcome(loop: ModuleType, job: TrainingJob) -> TrainingSummary | CandidateError:
+    """One candidate by a trainer that knows no passes."""
+    try:
+        summary: TrainingSummary = loop.train(job)
+    except CandidateError as error:
+        return error
+    return summary
+
+
+def _job(
+    work: _Work, base: LazyBase, room: Path, folder: RunFolder, progress: Progress, notes: list[str]
+) -> TrainingJob:
+    name = work.planned.name
+    log = _Log(room / "log.jsonl", folder.training_file(name))
 
     def tell(note: str) -> None:
         notes.append(note)
-        progress.say(f"{planned.name}: {note}")
+        progress.say(f"{name}: {note}")
 
-    job = TrainingJob(
+    return TrainingJob(
         base=base.load(),
-        settings=planned.settings,
-        train=list(train),
-        validation=list(validation),
-        overlong=overlong,
-        folder=work,
-        name=planned.name,
+        settings=work.planned.settings,
+        train=work.train,
+        validation=work.validation,
+        overlong=work.overlong,
+        folder=room,
+        name=name,
         log=log.add,
         progress=progress,
         tell=tell,
     )
-    summary: TrainingSummary = load_module(loop).train(job)
-    (work / "summary.json").write_text(json.dumps({"summary": asdict(summary), "notes": notes}), "utf-8")
 
 
 def _bring(name: str, stored: Path, folder: RunFolder) -> Trained:

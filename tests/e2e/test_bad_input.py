@@ -181,7 +181,37 @@ def test_two_runs_at_once_do_not_meet(project: Project) -> None:
         evalkit.run(study, only=["few"])
 
 
-def test_what_is_not_in_this_version_is_refused_by_name(project: Project) -> None:
+def test_a_judge_without_a_model_is_refused(project: Project) -> None:
     study = project(("tasks: [colours", "judges: [{judge: helpfulness}]\ntasks: [colours"))
-    with pytest.raises(SpecError, match="judges"):
+    with pytest.raises(SpecError, match="no model"):
         evalkit.run(study)
+
+
+def test_recorded_answers_for_other_tasks_alone(project: Project) -> None:
+    study = project()
+    (study.parent / "recorded.jsonl").write_text('{"task": "colour", "id": "red-4", "output": "red"}\n')
+    with pytest.raises(DataError, match=r"'colour', which is not in the study.*Did you mean 'colours'"):
+        evalkit.run(study)
+
+
+def test_recorded_answers_that_lack_a_sample_say_so(project: Project) -> None:
+    study = project()
+    rows = (study.parent / "recorded.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (study.parent / "recorded.jsonl").write_text("".join(rows[1:]), "utf-8")
+    run = evalkit.run(study, only=["recorded"])
+    notes = next(row["notes"] for row in run.results["candidates"] if row["name"] == "recorded")
+    assert notes == [
+        "colours: 1 of 6 samples have no answer: recorded.jsonl has no answer with this id for task 'colours'"
+    ]
+
+
+def test_lines_that_are_no_rows_beside_rows_that_are_no_conversations(project: Project) -> None:
+    study = project(("{task: colours}, validation: 0.2", "rows.jsonl"))
+    good = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
+    bad = {"messages": [{"role": "bot", "content": "x"}]}
+    lines = [json.dumps(good), "[1]", json.dumps(bad), "{broken"]
+    (study.parent / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError) as raised:
+        evalkit.run(study)
+    assert [message.partition(": ")[0][-1] for message in raised.value.messages] == ["2", "3", "4"]
+    assert "turn 1 has the role 'bot'" in raised.value.messages[1]

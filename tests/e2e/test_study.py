@@ -221,6 +221,50 @@ def test_replay_alone_needs_no_model(project: Project) -> None:
     ] == [("b", "a", 0.0)]
 
 
+def test_recorded_answers_go_by_id_and_not_by_prompt(project: Project) -> None:
+    """Two samples that ask the same may have different answers, also from the cache."""
+    study = project()
+    folder = study.parent / "tasks" / "colours"
+    rows = [{"id": "a", "thing": "it", "colour": "red"}, {"id": "b", "thing": "it", "colour": "blue"}]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    answers = [{"task": "colours", "id": row["id"], "output": row["colour"]} for row in rows]
+    (study.parent / "recorded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers), "utf-8")
+    study.write_text(
+        "study: replayed\ncandidates: [{name: a, kind: replay, path: recorded.jsonl}]\ncontrol: a\n"
+        "tasks: [colours]\n",
+        "utf-8",
+    )
+    for _ in range(2):
+        run = evalkit.run(study)
+        assert [row["output"] for row in run.samples("a", "colours")] == ["red", "blue"]
+        assert run.results["scores"][0]["value"] == 1.0
+
+
+def test_training_alone_keeps_what_a_finished_run_says(project: Project) -> None:
+    study = project()
+    before = everything(evalkit.run(study))
+    again = evalkit.run(study, train_only=True)
+    assert everything(again) == before
+    assert before["results"]["status"] == "complete"
+
+
+def test_other_training_rows_are_another_run(project: Project) -> None:
+    study = project()
+    first = evalkit.run(study, train_only=True)
+    file = study.parent / "tasks" / "colours" / "train.jsonl"
+    file.write_text(file.read_text("utf-8").replace("grass", "lawns"), "utf-8")
+    second = evalkit.run(study, train_only=True)
+    assert second.path != first.path
+    shas = [
+        next(row["adapter_sha256"] for row in run.results["candidates"] if row["kind"] == "train")
+        for run in (first, second)
+    ]
+    assert shas[0] != shas[1]
+    described = first.folder.run()
+    assert [Path(name).name for name in described["hashes"]["models"]] == ["tiny"]
+    assert described["threads"] >= 1
+
+
 def test_another_dtype_or_quantization_has_its_own_base(project: Project) -> None:
     run = evalkit.run(
         project(("  - {name: few", "  - {name: four, kind: prompt, quantization: nf4}\n  - {name: few")),

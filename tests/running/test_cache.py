@@ -65,6 +65,26 @@ def test_only_a_finished_folder_is_found(tmp_path: Path) -> None:
         assert (stored / "half.bin").read_bytes() == b"1"
 
 
+def test_a_damaged_folder_is_made_again(tmp_path: Path) -> None:
+    with Cache(tmp_path) as cache:
+        for damage in ("changed", "removed"):
+            with cache.work_folder("adapters", "k") as work:
+                (work / "weights.bin").write_bytes(b"1")
+                stored = cache.store_folder("adapters", "k", work)
+            assert cache.stored_folder("adapters", "k") == stored
+            if damage == "changed":
+                (stored / "weights.bin").write_bytes(b"2")
+            else:
+                (stored / "weights.bin").unlink()
+            assert cache.stored_folder("adapters", "k") is None
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "answers.sqlite3").write_text("not a database at all, and longer than its header")
+    with pytest.raises(OutputFolderError, match=r"answers\.sqlite3 is damaged .*Delete it"):
+        Cache(tmp_path)
+
+
 def test_place_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVALKIT_CACHE_DIR", str(tmp_path / "here"))
     assert cache_dir() == tmp_path / "here"

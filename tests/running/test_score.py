@@ -42,7 +42,7 @@ def test_a_result_carries_value_interval_counts_and_signature() -> None:
             n=10,
             unscored=1,
             higher_is_better=True,
-            signature="exact_match|normalize:squad|bs:10000|rs:17",
+            signature="exact_match|normalize:squad|definition:1|bs:10000|rs:17",
         )
     ]
     assert found.measured["exact_match"].scores[10] == Unscored("no answer: down")
@@ -283,4 +283,4 @@ def test_a_file_is_scored_as_a_task_does(sums: Path) -> None:
     sums.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = score_file(sums, task="sums")
     assert found.measured["exact_match"].scores == [1.0, 0.0, 1.0, Unscored("the row has no target")]
-    assert found.results[0].signature == "exact_match|normalize:none|bs:10000|rs:0"
+    assert found.results[0].signature == "exact_match|normalize:none|definition:1|bs:10000|rs:0"
