@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MODELS := smollm2-135m-instruct-q4_1 minilm
 
-.PHONY: demo test check lint types bench-train bench-score bench-statistics clean
+.PHONY: demo test check lint types bench-train bench-score bench-metrics bench-judge bench-statistics clean
 
 demo: .venv/demo  ## Train two adapters on the embedded model and compare them with the base
 	$(BIN)/evalkit model pull $(firstword $(MODELS))
@@ -13,6 +13,19 @@ test: .venv/dev  ## The whole test suite, offline once the embedded models are h
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
 check: test lint types  ## What CI runs
+
+bench-train: .venv/dev  ## Training beside TRL on this machine: speed, memory, held-out loss
+	$(BIN)/python benchmarks/train.py
+
+bench-metrics: .venv/dev  ## ROUGE, BLEU, chrF, BERTScore and the sandbox beside their reference implementations
+	$(BIN)/evalkit model pull minilm
+	$(BIN)/python benchmarks/metrics.py
+
+bench-score: .venv/dev  ## The scoring engine beside lm-evaluation-harness, on the same rows (QUICK=1: fewer)
+	$(BIN)/python benchmarks/score.py $(if $(QUICK),--quick)
+
+bench-judge: .venv/dev  ## Overhead of the client: 10,000 verdicts against a local server of 20 ms
+	$(BIN)/python benchmarks/judge.py
 
 bench-statistics: .venv/dev  ## How often intervals cover and gates err, by simulation
 	$(BIN)/python benchmarks/statistics.py

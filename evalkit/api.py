@@ -22,8 +22,13 @@ from evalkit.metrics import metric
 from evalkit.planning import plan
 from evalkit.records import Result
 from evalkit.reporting.html import write_report
+from evalkit.reporting.runs import rewrite_report
+from evalkit.running.calibrate import apply_calibrations
 from evalkit.running.describe import describe
 from evalkit.running.folder import RunFolder
+from evalkit.running.instruments import apply_instruments
+from evalkit.running.labels import Imported, apply_labels
+from evalkit.running.labels import import_labels as take_labels
 from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import explained, run_plan
@@ -36,6 +41,7 @@ __all__ = [
     "assert_no_regression",
     "describe",
     "gate",
+    "import_labels",
     "metric",
     "plan",
     "run",
@@ -129,12 +135,17 @@ def run_planned(
     failed = {member.planned.name: member.error for member in done if member.error is not None}
     if train_only:
         return Run(folder, failed)
+    judges = folder.results().get("judges") or []
+    failed |= {f"judge {entry['name']}": entry["error"] for entry in judges if entry["error"] is not None}
     with explained():
-        write_report(folder, find("reports", planned.study.report, planned.roots))
-        (folder.path / "gate.json").unlink(
-            missing_ok=True
-        )  # of an earlier policy; written anew if it can be asked
-        return _gated(Run(folder, failed), planned, progress or Silent())
+        # The stages have written their own numbers anew.
+        for remark in [*apply_labels(folder), *apply_calibrations(folder)]:
+            (progress or Silent()).say(remark)
+        apply_instruments(folder)
+        (folder.path / "gate.json").unlink(missing_ok=True)  # of an earlier policy
+        finished = _gated(Run(folder, failed), planned, progress or Silent())
+        write_report(folder, find("reports", planned.study.report, planned.roots))  # shows the gate's verdict
+        return finished
 
 
 def _gated(finished: Run, planned: Plan, progress: Progress) -> Run:
@@ -167,3 +178,22 @@ def score(rows: Iterable[dict[str, Any]], metrics: Iterable[MetricLike], **setti
         UserError: An unknown metric or a malformed row.
     """
     return score_rows(rows, list(metrics), **settings).results
+
+
+def import_labels(
+    run: str | Path, files: Iterable[str | Path], *, accept_partial: bool = False
+) -> tuple[RunFolder, Imported]:
+    """Take in labels of people and write the run's report again; see ``evalkit.running.labels``.
+
+    Args:
+        run: A run folder, a study's folder (its newest run), or a run's ID.
+        files: Sheets that came back, of any format.
+        accept_partial: Import what is understood and leave out the rest.
+
+    Raises:
+        UserError: Something is not understood; nothing was imported.
+    """
+    folder, found = take_labels(run, list(files), accept_partial=accept_partial)
+    apply_instruments(folder)
+    rewrite_report(folder.path)
+    return folder, found

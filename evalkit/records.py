@@ -94,9 +94,14 @@ class Generation:
         max_new_tokens: Upper limit of answer tokens, ≥ 1.
         stop: The answer ends before the first of these strings.
         temperature: 0 for greedy, else the softmax temperature.
-        top_p: Nucleus mass in (0, 1]; only read when sampling.
+        top_p: Nucleus mass in (0, 1]; only read when sampling, as are ``top_k`` and ``min_p``.
         samples: Answers per prompt, ≥ 1.
         seed: Seed of the samples' random streams.
+        top_k: Only the so many most likely tokens; 0: all.
+        min_p: Only tokens at least this share as likely as the most likely one, in [0, 1].
+        repetition_penalty: Divides the positive and multiplies the negative logits of tokens that occurred, in the
+            prompt or the answer; 1: none. Greedy answers obey it too.
+        logprobs: Whether the log-probability of every answer token is recorded.
     """
 
     max_new_tokens: int = 256
@@ -105,6 +110,10 @@ class Generation:
     top_p: float = 1.0
     samples: int = 1
     seed: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,9 @@ class Output:
         prompt_ids_sha256: Hash of the prompt's token ids; empty where there are none.
         choices: The rated options of a multiple-choice sample.
         error: Why there is no answer, where ``finish`` is ``error``.
+        cost: Money it took; None where no price is known.
+        logprobs: For each answer the natural log-probability of each of its tokens, the end token included, under the
+            model's own distribution (before temperature and cuts); only where they were asked for.
     """
 
     id: str
@@ -151,6 +163,8 @@ class Output:
     prompt_ids_sha256: str = ""
     choices: tuple[Choice, ...] | None = None
     error: str | None = None
+    cost: float | None = None
+    logprobs: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def first(self) -> str:
@@ -208,7 +222,7 @@ class Result:
     candidate: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of CONTRACT §4 and §5; task and candidate only where they are set."""
+        """The object of docs/reference §4 and §5; task and candidate only where they are set."""
         row = asdict(self)
         names = {"candidate": row.pop("candidate"), "task": row.pop("task")}
         return {**{key: value for key, value in names.items() if value is not None}, **row}
@@ -234,6 +248,9 @@ class Comparison:
         n: Pairs that both sides have a score for.
         gained: Ids of samples the candidate does better.
         lost: Ids of samples the candidate does worse.
+        low_max_t: Lower end of an interval that holds together with those of all candidates with this control on this
+            task's primary metric (max-t); None where only one is compared.
+        high_max_t: Upper end.
     """
 
     candidate: str
@@ -251,9 +268,11 @@ class Comparison:
     n: int
     gained: Sequence[str]
     lost: Sequence[str]
+    low_max_t: float | None = None
+    high_max_t: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of CONTRACT §5."""
+        """The object of docs/reference §5."""
         row = asdict(self)
         return {**row, "gained": list(self.gained), "lost": list(self.lost)}
 

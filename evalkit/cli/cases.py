@@ -23,6 +23,7 @@ from evalkit.data.extract import extract
 from evalkit.errors import SpecError, UserError, nearest
 from evalkit.metrics import Metric, get_metric
 from evalkit.records import Choice, Output, Sample, Unscored
+from evalkit.running.plan import metric_settings
 from evalkit.specs.explain import Mistake, explain
 from evalkit.specs.model import Spec
 from evalkit.specs.yaml import read
@@ -69,7 +70,10 @@ def run_cases(card: TaskCard) -> int:
     cases = Cases.model_validate(document.data).cases
     samples = _samples(card, cases)
     metrics = {
-        metric.name: metric for metric in (get_metric(use.metric, **use.settings) for use in card.metrics)
+        metric.name: metric
+        for metric in (
+            get_metric(use.metric, **metric_settings(use, card.entry.path)) for use in card.metrics
+        )
     }
     mistakes: list[Mistake] = []
     for i, (case, sample) in enumerate(zip(cases, samples, strict=True)):
@@ -90,7 +94,7 @@ def _samples(card: TaskCard, cases: list[Case]) -> list[Sample]:
         rows = [{**({id_field: str(i)} if id_field else {}), **case.row} for i, case in enumerate(cases)]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         data = card.spec.data.model_copy(update={"test": str(file)})
-        spec = card.spec.model_copy(update={"data": data})
+        spec = card.spec.model_copy(update={"data": data, "attacks": [], "slices": []})
         try:
             return TaskCard(card.entry, spec, card.seed).read("test")
         except UserError as error:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from evalkit.catalog import KINDS, Entry, load_module
 from evalkit.cli.cases import CASES, run_cases
+from evalkit.cli.judge_cases import check_judge
 from evalkit.data.cards import load_card
 from evalkit.errors import UserError
-from evalkit.specs.load import load_gate, load_judge, load_study, load_task, load_trainer
+from evalkit.specs.load import load_gate, load_study, load_task, load_trainer
 from evalkit.specs.yaml import read
 
 __all__ = ["check_path"]
@@ -107,7 +108,7 @@ def _entry_check(kind: str, path: Path) -> Callable[[], object]:
     entry = Entry(kind, path.resolve().name, path.resolve(), "project")
     checks: dict[str, Callable[[Entry], object]] = {
         "tasks": _check_task,
-        "judges": lambda entry: load_judge(entry.card),
+        "judges": check_judge,
         "trainers": _check_trainer,
         "reports": lambda entry: read(entry.card),
     }

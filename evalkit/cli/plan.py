@@ -38,9 +38,17 @@ def _lines(described: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {task['name']}: {task['samples']} samples, {task['kind']}, {metrics} ({task['origin']})"
         )
+        lines += _power(task)
     lines += ["", "candidates"]
     for candidate in described["candidates"]:
         lines += _candidate(candidate)
+    for found in described["passes"]:
+        members = ", ".join(found["candidates"])
+        if found["alone"] is not None:
+            lines.append(f"  {members} trains alone: {found['alone']}")
+        elif len(found["candidates"]) > 1:
+            lines.append(f"  {members} train in one pass")
+    lines += _judges(described["judges"])
     totals = described["totals"]
     lines += [
         "",
@@ -48,6 +56,32 @@ def _lines(described: dict[str, Any]) -> list[str]:
         f"{totals['training_steps']:,} training steps",
         "* decides its task",
     ]
+    return lines
+
+
+def _power(task: dict[str, Any]) -> list[str]:
+    """What so many samples can show."""
+    power = task.get("power")
+    if power is None:
+        return []
+    needed = ", ".join(f"{n:,} for {effect}" for effect, n in power["needed"].items())
+    many = f", corrected for {power['comparisons']} comparisons" if power["comparisons"] > 1 else ""
+    return [
+        f"    sees a difference of {power['paired']:.3g} in {power['metric']} with {power['power']:.0%} power (paired; "
+        f"{power['unpaired']:.3g} on different samples{many})",
+        f"    samples needed: {needed} ({power['origin']})",
+    ]
+
+
+def _judges(judges: list[dict[str, Any]]) -> list[str]:
+    lines = ["", "judges"] if judges else []
+    for judge in judges:
+        money = "price unknown" if judge["money"] is None else f"about {judge['money']:.2f}"
+        most = "at most " if judge["layer"] else ""
+        lines.append(
+            f"  {judge['judge']} by {', '.join(judge['models'])}: {most}{judge['calls']:,} calls, "
+            f"{judge['tokens']:,} tokens, {money}"
+        )
     return lines
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,15 +40,22 @@ def score(
     scored = evalkit.score_file(file, names, task=task, samples=samples, confidence=confidence, seed=seed)
     for result in scored.results:
         typer.echo(_line(result), err=True)
+    for part in scored.slices:
+        typer.echo(f"{part['field']} {part['slice']}: {_value(part)}", err=True)
     if samples is not None:
         typer.echo(f"Scores of every row: {samples}", err=True)
     if as_json:
         rows = [result.to_json() for result in scored.results]
-        typer.echo(json.dumps({"scores": rows}, indent=2, ensure_ascii=False))
+        slices = {"slices": scored.slices} if scored.slices else {}
+        typer.echo(json.dumps({"scores": rows, **slices}, indent=2, ensure_ascii=False))
 
 
 def _line(result: Result) -> str:
-    value = "–" if result.value is None else f"{result.value:.4f}"
-    interval = "" if result.low is None or result.high is None else f" [{result.low:.4f}, {result.high:.4f}]"
-    unscored = f", {result.unscored} unscored" if result.unscored else ""
-    return f"{result.metric}  {value}{interval}  n={result.n}{unscored}  {result.signature}"
+    return f"{_value(result.to_json())}  {result.signature}"
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    value = "–" if row["value"] is None else f"{row['value']:.4f}"
+    interval = "" if row["low"] is None or row["high"] is None else f" [{row['low']:.4f}, {row['high']:.4f}]"
+    unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
+    return f"{row['metric']}  {value}{interval}  n={row['n']}{unscored}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from evalkit.records import Comparison
 from evalkit.reporting.runs import find_run
 from evalkit.reporting.tables import board
 from evalkit.running.folder import RunFolder
+from evalkit.running.leaders import lead, unit_parts
 from evalkit.running.score import RESAMPLES, correct
 from evalkit.stats import paired_difference
 
@@ -73,12 +74,17 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
     scores = [score for member in members for score in member.scores.values()]
     if len(unique) == 1:
         comparisons = list(contents[0][1].get("comparisons", []))
+        best = list(contents[0][1].get("leaders") or [])
         references = _references(scores, {row["control"] for row in comparisons})
     else:
         reference = _first_control(contents, members)
         references = _references(scores, {reference.name})
         seed = (unique[0].run().get("seeds") or {}).get("study", 0)
-        comparisons = _compare_all(reference, [m for m in members if m is not reference], seed)
+        primaries = {str(task["name"]): task.get("primary") for task in tasks}
+        others = [m for m in members if m is not reference]
+        comparisons, best = _with_leaders(
+            _compare_all(reference, others, seed), reference, others, primaries, seed
+        )
     marked = [
         {**score, "comparable": references.get((score["task"], score["metric"])) == score.get("signature")}
         for score in scores
@@ -93,6 +99,8 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         "tasks": tasks,
         "scores": marked,
         "comparisons": comparisons,
+        "leaders": best,
+        "recipes": list(contents[0][1].get("recipes") or []) if len(unique) == 1 else [],
     }
 
 
@@ -166,7 +174,7 @@ def _references(scores: Iterable[Json], controls: set[str]) -> dict[tuple[str, s
     return found
 
 
-def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> list[Json]:
+def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> list[Comparison]:
     made: list[Comparison] = []
     loaded: dict[str, dict[str, Json]] = {}
     for member in members:
@@ -185,7 +193,36 @@ def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> lis
                 made.append(
                     replace(found, candidate=member.name, control=control.name, task=task, metric=metric)
                 )
-    return [comparison.to_json() for comparison in correct(made)]
+    return correct(made)
+
+
+def _with_leaders(
+    comparisons: Sequence[Comparison],
+    control: _Member,
+    members: Sequence[_Member],
+    primaries: Mapping[str, Any],
+    seed: int,
+) -> tuple[list[Json], list[Json]]:
+    """The comparisons with simultaneous intervals on primary metrics, and each task's leader."""
+    by_name = {member.name: member for member in members}
+    new, best = {id(row): row for row in comparisons}, []
+    for task, metric in primaries.items():
+        rows = [row for row in comparisons if (row.task, row.metric) == (task, metric)]
+        if len(rows) < 2:
+            continue
+        sides = [_rows(member, task) for member in (*(by_name[row.candidate] for row in rows), control)]
+        ids = [id_ for id_ in sides[0] if all(id_ in side and _scored(side[id_], metric) for side in sides)]
+        if len(ids) < 2:
+            continue
+        scores = np.array([[side[id_]["scores"][metric] for side in sides] for id_ in ids], dtype=np.float64)
+        clusters = [sides[0][id_].get("cluster") for id_ in ids]
+        parts, shares = unit_parts(scores[:, :-1] - scores[:, -1:], clusters, seed)
+        score = by_name[rows[0].candidate].scores[task, str(metric)]
+        higher = bool(score.get("higher_is_better", True))
+        widened, leader = lead(rows, parts, shares, len(ids), higher=higher, seed=seed)
+        new |= {id(row): wider for row, wider in zip(rows, widened, strict=True)}
+        best.append(asdict(leader))
+    return [new[id(row)].to_json() for row in comparisons], best
 
 
 def _rows(member: _Member, task: str) -> dict[str, Json]:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +24,14 @@ from pydantic import Field
 from evalkit.catalog import Entry, find
 from evalkit.errors import CatalogError, OutputFolderError
 from evalkit.reporting import formats
+from evalkit.reporting.caveats import caveats
 from evalkit.reporting.charts import bars, curves, forest
 from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
+from evalkit.reporting.judges import judge_notes, trust_in
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.settings import settings_rows, trainer_settings
+from evalkit.reporting.slices import slice_tables
 from evalkit.reporting.tables import Board, board, cost_rows, undone
 from evalkit.running.folder import RunFolder, write_atomically
 from evalkit.specs.model import Spec
@@ -124,6 +128,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
     logs = {name: run.training(name) for name in table.candidates}
     panels = curves(logs)
     scores = results.get("scores") or []
+    slices = slice_tables(results, table)
     return {
         "study": str(results.get("study") or (about.get("study") or {}).get("study") or ""),
         "run_id": str(results.get("run", "")),
@@ -133,15 +138,24 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "model": (about.get("study") or {}).get("model"),
         "version": (about.get("versions") or {}).get("evalkit"),
         "warnings": list(about.get("warnings") or []),
-        "notes": [*_notes(about, results), *(("", note) for note in form_notes(run, table))],
+        "trust": partial(trust_in, results=results),
+        "notes": [
+            *(("", note) for note in caveats(results, table)),
+            *(("", note) for note in judge_notes(results)),
+            *_notes(about, results),
+            *(("", note) for note in form_notes(run, table)),
+        ],
         "marked": any(cell.mark for cell in table.cells.values()),
         "uncorrected": any(cell.mark and _uncorrected(cell.comparison) for cell in table.cells.values()),
         "detailed": [
             task
             for task in table.tasks
-            if len(table.of(task)) > 1 or any(map(table.compared, table.of(task)))
+            if len(table.of(task)) > 1
+            or any(map(table.compared, table.of(task)))
+            or any(part.task == task for part in slices)
         ],
         "comparisons": results.get("comparisons") or [],
+        "gate": _gate(run),
         "confidence": (scores[0].get("confidence") if scores else None) or 0.95,
         "about": about,
         "results": results,
@@ -151,6 +165,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "bars": {(column.task, column.metric): bars(table, column) for column in table.columns},
         "forests": {(column.task, column.metric): forest(table, column) for column in table.columns},
         "panels": panels,
+        "slices": slices,
         "costs": cost_rows(results),
         "settings": settings_rows(about.get("study") or {}, about.get("origins") or {}),
         "trainer": trainer_settings(results),
@@ -225,6 +240,27 @@ def _notes(about: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[s
         for entry in results.get("candidates", [])
         for text in entry.get("notes") or []
     ]
+
+
+def _gate(run: RunFolder) -> dict[str, Any] | None:
+    """The gate's last verdict, with each rule's decision; None where no gate was asked or its file is damaged."""
+    try:
+        told = json.loads((run.path / "gate.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(told, dict) or not isinstance(told.get("rules"), list):
+        return None
+    rules = [
+        {**rule, "decision": "inconclusive", "alone": True}
+        if rule.get("verdict") == "fail" and not rule.get("fails_together", True)
+        else {**rule, "decision": rule.get("verdict"), "alone": False}
+        for rule in told["rules"]
+    ]
+    return (
+        {"gate": "", "verdict": "", "evidence": told.get("verdict", ""), "sequential": None}
+        | told
+        | {"rules": rules}
+    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

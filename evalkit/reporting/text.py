@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.reporting import formats
+from evalkit.reporting.caveats import caveats
 from evalkit.reporting.findings import MARKS
 from evalkit.reporting.tables import Board, Cell, Column, board
 
@@ -39,13 +40,16 @@ def results_table(results: Mapping[str, Any], console: Console | None = None) ->
     columns = [column for task in table.tasks if (column := table.primary(task))]
     if not columns:
         return "Nothing was measured: the study has no tasks, or no candidate finished one."
+    remarks = caveats(results, table)
     if not console.is_terminal:
-        return "\n".join(line for column in columns for line in _lines(table, column))
+        return "\n".join([*(line for column in columns for line in _lines(table, column)), *remarks])
     with console.capture() as captured:
         for index, column in enumerate(columns):
             if index:
                 console.print()
             console.print(_table(table, column))
+        for remark in remarks:
+            console.print(Text(remark))
     return captured.get().rstrip("\n")
 
 

@@ -21,6 +21,7 @@ FILES: tuple[tuple[str, ...], ...] = (
     ("candidates", "*", "path"),
     ("candidates", "*", "data", "train"),
     ("candidates", "*", "data", "validation"),
+    ("judges", "*", "model", "replay"),
     ("gate",),
 )
 """Where a study names a file or folder; ``corpus`` (a pattern) and ``model`` (maybe a path) come on top."""

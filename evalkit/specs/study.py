@@ -15,6 +15,8 @@ __all__ = [
     "DataSpec",
     "JudgeModel",
     "JudgeUse",
+    "JudgeWhen",
+    "PriceSpec",
     "PromptCandidate",
     "Quantization",
     "RagCandidate",
@@ -120,7 +122,14 @@ class ApiCandidate(_CandidateBase):
     kind: Literal["api"]
     model: str
     base_url: str | None = None
+    """Such as ``http://localhost:8000/v1``; without one, OpenAI."""
     api_key_env: str | None = None
+    """Environment variable with the key."""
+    api: Literal["chat", "completions"] = "chat"
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    """Calls open at once, at most; fewer while the server is busy."""
+    deadline: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds one try of a call may take."""
 
 
 class ReplayCandidate(_CandidateBase):
@@ -150,30 +159,99 @@ class TaskUse(Spec):
 
 
 class JudgeModel(Spec):
-    """Which model judges: a local one, or one behind a server."""
+    """Which model judges: one behind a server, a local one, or recorded replies."""
 
     model: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    api: Literal["chat", "completions"] = "chat"
+    concurrency: Annotated[int, Field(ge=1)] = 64
+    deadline: Annotated[float, Field(gt=0)] = 120.0
     local: str | None = None
+    """A registry name, Hub id or folder: its log-probabilities of the verdicts are read, nothing is generated."""
+    quantization: QuantizationType = "none"
+    """Of a local one."""
+    replay: File | None = None
+    """A file of judgements from an earlier run: ``judgements/JUDGE.jsonl``."""
+    echo: str | None = None
+    """Always this reply; for tests."""
+    under_test: bool = False
+    """Allow a model that is itself a candidate's: a judge favours its own words."""
+    family: str | None = None
+    """Such as ``llama``: a judge favours answers of its own family, and the report says where they meet."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> JudgeModel:
-        if (self.model is None) == (self.local is None):
-            raise ValueError("expected either 'model' (with 'base_url') or 'local'")
+    def _one_of_all(self) -> JudgeModel:
+        given = [getattr(self, name) is not None for name in ("model", "local", "replay", "echo")]
+        if sum(given) != 1:
+            raise ValueError("expected one of 'model' (with 'base_url'), 'local', 'replay' and 'echo'")
         return self
+
+
+class JudgeWhen(Spec):
+    """Which samples a judge is asked about: those that a metric leaves open, and a share of the others.
+
+    A sample is open when it is open for any candidate, so that all are judged on the same samples.
+    """
+
+    metric: str | None = None
+    """A metric of the task; default: its primary one."""
+    unscored: bool = True
+    """Samples that the metric could not score are open."""
+    above: float | None = None
+    """Scores above this are open; with ``below``: those between the two."""
+    below: float | None = None
+    """Scores below this are open."""
+    near: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """``[threshold, distance]``: scores at most so far from the threshold are open."""
+    disagree: str | None = None
+    """Name of a jury before it: samples its members disagree on are open."""
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the other samples that is judged all the same, drawn at random; they count for the rest."""
 
 
 class JudgeUse(Spec):
     """A judge as a study uses it."""
 
     judge: str
+    name: Name | None = None
+    """As in results, where it is not the judge's own: two uses of a judge need two names."""
     model: JudgeModel | None = None
+    models: Annotated[list[JudgeModel], Field(min_length=2)] | None = None
+    """A jury: each is asked, ``aggregate`` makes one verdict of theirs."""
+    aggregate: Literal["majority", "mean", "quorum", "weighted"] = "mean"
+    quorum: Annotated[int, Field(ge=1)] | None = None
+    """For ``quorum``: verdicts that have to agree; fewer leave the sample unscored."""
+    weights: list[Annotated[float, Field(gt=0)]] | None = None
+    """For ``weighted``: one a model, such as its agreement with people (``evalkit calibrate``)."""
+    tasks: list[str] | None = None
+    """Judge these tasks alone; default: all."""
+    when: JudgeWhen | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> JudgeUse:
+        if self.model is not None and self.models is not None:
+            raise ValueError("expected either 'model' or 'models', got both")
+        count = len(self.models or [])
+        if (self.aggregate == "quorum") != (self.quorum is not None):
+            raise ValueError("'quorum' and 'aggregate: quorum' belong together")
+        if (self.aggregate == "weighted") != (self.weights is not None):
+            raise ValueError("'weights' and 'aggregate: weighted' belong together")
+        if self.weights is not None and len(self.weights) != count:
+            raise ValueError(f"expected one weight a model ({count}), got {len(self.weights)}")
+        return self
 
     @classmethod
     def shorthand(cls, data: Any) -> Any:
         """``helpfulness`` stands for ``{judge: helpfulness}``."""
         return {"judge": data} if isinstance(data, str) else data
+
+
+class PriceSpec(Spec):
+    """Money for a million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
 
 
 class Study(Spec):
@@ -194,5 +272,9 @@ class Study(Spec):
     control: str = "base"
     tasks: list[TaskUse] = Field(default_factory=list)
     judges: list[JudgeUse] = Field(default_factory=list)
+    prices: dict[str, PriceSpec] = Field(default_factory=dict)
+    """Model behind a server → its prices; they win over the built-in list."""
+    budget: Annotated[float, Field(gt=0)] | None = None
+    """Money that one command may spend on calls to servers; it stops before it would spend more."""
     gate: File | None = None
     report: str = "default"

@@ -8,7 +8,16 @@ from pydantic import Field
 
 from evalkit.specs.model import Name, Spec
 
-__all__ = ["GenerationSpec", "HubData", "LmEvalData", "MetricUse", "PackageData", "TaskData", "TaskSpec"]
+__all__ = [
+    "Attack",
+    "GenerationSpec",
+    "HubData",
+    "LmEvalData",
+    "MetricUse",
+    "PackageData",
+    "TaskData",
+    "TaskSpec",
+]
 
 
 class HubData(Spec):
@@ -53,6 +62,10 @@ class GenerationSpec(Spec):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     samples: Annotated[int, Field(ge=1)] = 1
+    top_k: Annotated[int, Field(ge=0)] = 0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    logprobs: bool = False
 
 
 class MetricUse(Spec):
@@ -72,6 +85,20 @@ class MetricUse(Spec):
                 "settings": {key: value for key, value in data.items() if key != "metric"},
             }
         return data
+
+
+Attack = Literal[
+    "none",
+    "role_play",
+    "base64",
+    "rot13",
+    "leetspeak",
+    "prefix_injection",
+    "payload_splitting",
+    "translation",
+    "multi_turn",
+]
+"""A transform of a prompt (``evalkit.data.attacks``); ``none`` is the prompt as it stands."""
 
 
 class TaskSpec(Spec):
@@ -96,5 +123,7 @@ class TaskSpec(Spec):
     metrics: list[MetricUse] = Field(min_length=1)
     primary: str | None = None
     judges: list[str] = Field(default_factory=list)
+    attacks: list[Attack] = Field(default_factory=list)
+    slices: list[str] = Field(default_factory=list)
     cluster: str | None = None
     id: str | None = None

@@ -57,12 +57,14 @@ def test_a_model_stands_for_its_folder(installed: Path) -> None:
     write_tiny_model(installed / "model")
     model = resolve("theirs")
     assert (model.name, model.path) == ("theirs", installed / "model")
-    with pytest.raises(ModelError, match="'loop' .*names itself"):
+    with pytest.raises(ModelError, match=r"'loop' .*names itself"):
         resolve("loop")
 
 
 def test_a_broken_one_is_named_with_its_package(installed: Path) -> None:
-    with pytest.raises(CatalogError, match=r"evalkit.metrics:bad .*package strange.*RuntimeError: no licence"):
+    with pytest.raises(
+        CatalogError, match=r"evalkit.metrics:bad .*package strange.*RuntimeError: no licence"
+    ):
         get_metric("bad")
 
 

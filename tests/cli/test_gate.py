@@ -198,3 +198,23 @@ def test_the_new_projects_workflows_call_the_gate(tmp_path: Path) -> None:
         text = (tmp_path / name).read_text("utf-8")
         assert "evalkit gate runs/tickets --policy gates/ci.yaml --junit gate.xml" in text
     assert load_study(tmp_path / "study.yaml").study == "tickets"
+
+
+def test_a_sequential_gate_over_a_study_and_over_its_run(
+    study: Study, evalkit_command: Command, tmp_path: Path
+) -> None:
+    study()
+    (tmp_path / "ci.yaml").write_text(policy(FAIL))
+    done = evalkit_command("gate", "--sequential", "study.yaml", "--policy", "ci.yaml", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    asked = told["sequential"]["samples"][0]
+    assert asked["asked"] <= asked["of"] == 100
+    assert "stopped after" in done.stderr
+    assert not list((tmp_path / "runs/quiz").glob("*/results.json"))  # no full run was made
+    evalkit.run(tmp_path / "study.yaml")
+    again = evalkit_command("gate", "runs/quiz", "--sequential", "--policy", "ci.yaml", "--json")
+    assert json.loads(again.stdout)["sequential"] == told["sequential"]
+    wrong = evalkit_command("gate", "runs/quiz", "--sequential", "--self-test", "--policy", "ci.yaml")
+    assert wrong.returncode == 2
+    assert "do not go together" in wrong.stderr

@@ -120,7 +120,7 @@ def test_completion(evalkit_command: Command, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_worst_code_wins() -> None:
-    # CONTRACT §1: 130, 2, 1, 4, 3, 0 in that order.
+    # docs/reference §1: 130, 2, 1, 4, 3, 0 in that order.
     assert [worst(0, 3), worst(3, 4), worst(4, 1), worst(1, 2), worst(2, 130), worst(0), worst()] == [
         3,
         4,

@@ -37,7 +37,7 @@ def test_json(answers: Path, tmp_path: Path, score: Callable[..., Any]) -> None:
         "n": 10,
         "unscored": 1,
         "higher_is_better": True,
-        "signature": "exact_match|normalize:squad|bs:10000|rs:0",
+        "signature": "exact_match|normalize:squad|definition:1|bs:10000|rs:0",
     }
     assert second["metric"] == "f1"
     lines = [json.loads(line) for line in out.read_text().splitlines()]

@@ -18,7 +18,7 @@ from evalkit.specs.task import TaskSpec
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPECS = {"study": Study, "task": TaskSpec, "gate": GatePolicy}
-IN_THE_MAKING = {"human", "agreement", "calibrate", "data", "cache", "judge"}
+IN_THE_MAKING = {"data", "cache"}
 """Commands of the reference that its first paragraph lists as not in this version."""
 
 

@@ -165,3 +165,16 @@ def test_a_judge(told: Told, tmp_path: Path) -> None:
     (tmp_path / "x" / "judge.yaml").write_text('judge: x\nkind: pointwise\nrubric: {"1": bad, "5": good}\n')
     judge = load_judge(tmp_path / "x")
     assert (judge.kind, judge.scale.low, judge.scale.high, judge.votes) == ("pointwise", 1, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("top_k: -1", "generation.top_k: expected a whole number ≥ 0, got -1"),
+        ("min_p: 1.5", "generation.min_p: expected a number ≥ 0 and ≤ 1, got 1.5"),
+        ("repetition_penalty: 0", "generation.repetition_penalty: expected a number > 0, got 0"),
+    ],
+)
+def test_sampling_settings_that_cannot_be(told: Told, setting: str, expected: str) -> None:
+    text = f'task: x\ndata: {{test: {{hf: a}}}}\nprompt: "{{{{ a }}}}"\ngeneration: {{{setting}}}\nmetrics: [bleu]\n'
+    assert told(load_task, text) == [f"task.yaml:4: {expected}"]

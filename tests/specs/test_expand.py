@@ -1,4 +1,4 @@
-"""Grids, seeds and learning curves become single candidates with the names of CONTRACT §2."""
+"""Grids, seeds and learning curves become single candidates with the names of docs/reference §2."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from evalkit.specs.study import DataSpec, Quantization, Study
 Load = Callable[[str], Study]
 Mistakes = Callable[[str], list[str]]
 
-# CONTRACT §2's example, with the files of the fixture.
+# docs/reference §2's example, with the files of the fixture.
 WHOLE = """
     study: tickets
     model: smollm2-135m-instruct-q4_1
@@ -266,7 +266,7 @@ def test_a_wrong_gate_is_told_before_the_run(mistakes: Mistakes, study: Load, pr
 
 
 def test_a_gate_on_its_own(project: Path) -> None:
-    # CONTRACT §6's example.
+    # docs/reference §6's example.
     (project / "ci.yaml").write_text("""
 gate: ci
 confidence: 0.95
