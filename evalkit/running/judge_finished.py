@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from evalkit.data.tasks import Task, load_task
 from evalkit.errors import SpecError, UserError, nearest
+from evalkit.models.prices import Budget
 from evalkit.running.cache import Cache
 from evalkit.running.calibrate import apply_calibrations
 from evalkit.running.find import find_run
@@ -76,7 +77,7 @@ def judge_finished(
     try:
         with Cache() as cache, FileLock(folder.path / ".lock").acquire(timeout=0):
             tasks = [task for name in folder.tasks if (task := _task(name, roots, study.seed)) is not None]
-            judge_run(folder, judges, study, cache, progress, tasks=tasks)
+            judge_run(folder, judges, study, cache, progress, budget=Budget(study.budget), tasks=tasks)
             for remark in apply_calibrations(folder):
                 progress.say(remark)
             apply_instruments(folder)

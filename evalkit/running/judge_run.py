@@ -40,6 +40,7 @@ def judge_run(
     cache: Cache,
     progress: Progress,
     *,
+    budget: Budget,
     tasks: Sequence[Task] = (),
 ) -> None:
     """Ask judges about the answers in a run folder and make their scores part of its results.
@@ -50,11 +51,11 @@ def judge_run(
         study: Its prices, budget and seed.
         cache: Of settled questions.
         progress: Told where the stage is.
+        budget: What may be spent; what candidates have spent of it already is gone.
         tasks: For the fields of the samples' rows and the question as the task puts it; without, what the run
             folder has.
     """
     results = folder.results()
-    budget = Budget(study.budget)
     known = {task.name: {sample.id: sample for sample in task.samples} for task in tasks}
     controls = _controls(results, str((folder.run().get("study") or {}).get("control") or "base"))
     rows = _rows(folder, results)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from evalkit.catalog import entry_sha256, find
 from evalkit.data.tasks import load_task_for_training
 from evalkit.errors import ModelError, OutputFolderError, UserError
+from evalkit.models.prices import Budget
 from evalkit.models.registry import resolve
 from evalkit.running.cache import Cache, damaged
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
@@ -53,9 +54,10 @@ def run_plan(
     """
     with opened_run(plan, out) as (cache, folder):
         judges = [] if train_only else check_judges(plan)
-        done = run_stages(plan, cache, folder, progress, train_only=train_only)
+        budget = Budget(plan.study.budget)  # one for candidates and judges
+        done = run_stages(plan, cache, folder, progress, budget=budget, train_only=train_only)
         if judges:
-            judge_run(folder, judges, plan.study, cache, progress, tasks=plan.tasks)
+            judge_run(folder, judges, plan.study, cache, progress, budget=budget, tasks=plan.tasks)
         return folder, done
 
 

@@ -82,7 +82,13 @@ class Done:
 
 
 def run_stages(
-    plan: Plan, cache: Cache, folder: RunFolder, progress: Progress, *, train_only: bool = False
+    plan: Plan,
+    cache: Cache,
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    budget: Budget,
+    train_only: bool = False,
 ) -> list[Done]:
     """Do what the plan says and write the run folder as it goes.
 
@@ -91,13 +97,13 @@ def run_stages(
         cache: Of finished stages.
         folder: Where everything readable goes.
         progress: Told where the run is.
+        budget: What servers may be paid.
         train_only: Stop after the adapters are made.
 
     Returns:
         One ``Done`` a candidate, in the plan's order; those that could not be done have ``error``.
     """
     check_servers(plan)
-    budget = Budget(plan.study.budget)
     done = {planned.name: Done(planned) for planned in plan.candidates}
     everything = list(done.values())
     finished = folder.is_complete()  # a second look at it must not take back what it says
