@@ -80,6 +80,10 @@ def get_metric(name: str, /, **settings: Any) -> Metric:
     >>> get_metric("f1", average="micro").signature().split("|")[:2]
     ['f1', 'average:micro']
     """
+    if name == "evaluate:NAME":
+        raise MetricError(
+            "Any metric of Hugging Face's evaluate: its name takes the place of NAME (evaluate:meteor)."
+        )
     base, implied = _parse(name)
     if base in _REGISTERED:
         return _with_settings(name, lambda: _REGISTERED[base], {**implied, **settings})

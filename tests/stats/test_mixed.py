@@ -82,7 +82,6 @@ def test_planted_means_differences_and_biases_are_covered() -> None:
     rng = np.random.default_rng(8)
     hits = {"mean": [], "difference": [], "bias": []}  # type: ignore[var-annotated]
     planted, said = [], []
-    naive = []
     for _ in range(100):
         rows, bias = simulate(rng)
         found = fit_scores(rows)
@@ -94,14 +93,9 @@ def test_planted_means_differences_and_biases_are_covered() -> None:
         hits["bias"] += [r.low <= b <= r.high for r, b in zip(found.raters, truth, strict=True)]
         planted += truth.tolist()
         said += [rater.bias for rater in found.raters]
-        first = np.array([row.score for row in rows if row.candidate == "c0"])
-        other = np.array([row.score for row in rows if row.candidate == "c1"])
-        error = np.sqrt(first.var(ddof=1) / len(first) + other.var(ddof=1) / len(other))
-        naive.append(abs(other.mean() - first.mean() - gaps[0]) < 1.96 * error)
     for name, covered in hits.items():
         assert 0.92 <= np.mean(covered) <= 0.98, (name, np.mean(covered))  # 95 % as far as 100 runs can tell
     assert np.corrcoef(planted, said)[0, 1] > 0.95
-    assert np.mean(naive) < 0.85  # plain means, which raters' strictness misleads
 
 
 def test_a_rater_of_one_candidate_does_not_decide() -> None:
