@@ -120,8 +120,13 @@ def adjudication(labels: Iterable[Label], questions: Iterable[Question]) -> list
 
 def ranking_rows(
     labels: Iterable[Label], question: Question, identical: Iterable[Mapping[str, Any]], *, seed: int = 0
-) -> list[Json]:
-    """Candidates by Bradley, Terry and Davidson's model over one pairwise question, the best first."""
+) -> Json | None:
+    """Candidates by Bradley, Terry and Davidson's model over one pairwise question, the best first.
+
+    Returns:
+        ``candidates``, whose strengths compare within a ``group`` only, and ``notes`` on what does not compare;
+        None without a game.
+    """
     games = [
         Game(f"{label.task}\0{label.id}", label.candidate, label.other, score, label.weight)
         for label in labels
@@ -130,13 +135,12 @@ def ranking_rows(
         if score is not None
     ]
     if not games:
-        return []
+        return None
     for pair in identical:
         first, second = pair["candidates"]
         games.append(Game(f"{pair['task']}\0{pair['id']}", first, second, 0.5, pair["weight"]))
-    keys = ("candidate", "rank", "rank_low", "rank_high", "strength", "low", "high", "wins", "ties", "losses")
     ranking = rank_candidates(games, seed=seed)
-    return [{key: getattr(rating, key) for key in keys} for rating in ranking.ratings]
+    return {"candidates": [asdict(rating) for rating in ranking.ratings], "notes": list(ranking.notes)}
 
 
 def mixed_rows(labels: Iterable[Label], question: Question, control: str | None = None) -> list[Json]:

@@ -43,6 +43,8 @@ def least_seen(comparison: Json) -> float | None:
 def _leaders(results: Json, digits: Mapping[tuple[str, str], int]) -> Iterator[str]:
     for row in results.get("leaders") or []:
         places = digits.get((row["task"], row["metric"]), 3)
+        if row["low"] <= 0 <= row["high"]:
+            continue  # nobody leads whom chance alone could have put there
         yield (
             f"Of {row['of']} candidates {row['candidate']} leads on {row['task']} {row['metric']}, by "
             f"{formats.signed(row['difference'], places)} to {row['control']}. The best of several is flattered by "

@@ -182,10 +182,11 @@ def test_pairs_are_ranked_and_become_preferences(mail_run, export, take, paired,
     take(run, fill(made.files[0], answer))
     assert of(run, "human:better", "r16")["value"] == pytest.approx((12 + 4 * 0.5) / 20)
     ranking = run.results()["human"]["rankings"]["better"]
-    assert [(row["candidate"], row["wins"], row["ties"], row["losses"]) for row in ranking] == [
+    assert [(row["candidate"], row["wins"], row["ties"], row["losses"]) for row in ranking["candidates"]] == [
         ("r16", 12, 4, 4),
         ("base", 4, 4, 12),
     ]
+    assert ranking["notes"] == []
     rows = to_preferences(run.path)
     assert len(rows) == 16
     assert sum(row["chosen"].startswith("good") for row in rows) == 12
