@@ -22,7 +22,7 @@ from evalkit.running.folder import RunFolder, write_json
 from evalkit.specs.gate import GatePolicy
 from evalkit.specs.load import load_gate
 
-__all__ = ["evaluate", "evaluate_run", "gate", "taken"]
+__all__ = ["evaluate", "evaluate_run", "gate", "taken", "write_verdict"]
 
 FLIPS = 10
 
@@ -71,7 +71,15 @@ def evaluate_run(
     """
     run = run_scores(folder)
     stored = find_baseline(baseline, policy, run, roots)
-    verdict = evaluate(policy, run, stored, self_test=self_test)
+    return write_verdict(evaluate(policy, run, stored, self_test=self_test), folder)
+
+
+def write_verdict(verdict: GateVerdict, folder: RunFolder) -> GateVerdict:
+    """Write ``gate.json`` into a run folder and return the verdict.
+
+    Raises:
+        OutputFolderError: It cannot be written.
+    """
     try:
         write_json(folder.path / "gate.json", verdict.to_json())
     except OSError as error:

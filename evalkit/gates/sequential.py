@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit.errors import OutputFolderError
 from evalkit.gates.baseline import find_baseline
-from evalkit.gates.evaluate import taken
+from evalkit.gates.evaluate import taken, write_verdict
 from evalkit.gates.evidence import Evidence
 from evalkit.gates.looks import judge_looks
 from evalkit.gates.opened import Opened, opened_of_run, opened_of_study, scores_to_come
@@ -22,7 +21,6 @@ from evalkit.gates.rules import held_candidates
 from evalkit.gates.scores import run_scores
 from evalkit.gates.verdicts import GateVerdict, RuleVerdict, Word, samples_needed
 from evalkit.running.find import find_run
-from evalkit.running.folder import RunFolder, write_json
 from evalkit.running.plan import plan_study
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import opened_run
@@ -71,7 +69,7 @@ def gate_sequentially(
     folder = find_run(what)
     run = run_scores(folder)
     opened = opened_of_run(rules, run, find_baseline(baseline, rules, run))
-    return _written(_decide(opened, rules, run.run, told, lambda item: (None, None)), folder)
+    return write_verdict(_decide(opened, rules, run.run, told, lambda item: (None, None)), folder)
 
 
 def _gate_study(
@@ -95,17 +93,7 @@ def _gate_study(
             asked = against is not None and against in known.names
             return steps.error(item.check.candidate), steps.error(str(against)) if asked else None
 
-        return _written(_decide(opened, policy, folder.path.name, progress, errors), folder)
-
-
-def _written(verdict: GateVerdict, folder: RunFolder) -> GateVerdict:
-    try:
-        write_json(folder.path / "gate.json", verdict.to_json())
-    except OSError as error:
-        raise OutputFolderError(
-            f"Cannot write {folder.path / 'gate.json'}: {error.strerror or error}."
-        ) from error
-    return verdict
+        return write_verdict(_decide(opened, policy, folder.path.name, progress, errors), folder)
 
 
 def _decide(

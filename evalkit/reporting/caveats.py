@@ -24,7 +24,8 @@ def caveats(results: Json, table: Board) -> list[str]:
         table: The same, arranged.
     """
     digits = {(column.task, column.metric): column.difference_digits for column in table.columns}
-    return [*_leaders(results, digits), *_recipes(results, digits), *_unseen(table)]
+    upward = {(column.task, column.metric): column.higher_is_better for column in table.columns}
+    return [*_leaders(results, digits, upward), *_recipes(results, digits), *_unseen(table)]
 
 
 def least_seen(comparison: Json) -> float | None:
@@ -40,11 +41,14 @@ def least_seen(comparison: Json) -> float | None:
     return None if low is None or high is None else (high - low) / 2 * _POWER
 
 
-def _leaders(results: Json, digits: Mapping[tuple[str, str], int]) -> Iterator[str]:
+def _leaders(
+    results: Json, digits: Mapping[tuple[str, str], int], upward: Mapping[tuple[str, str], bool]
+) -> Iterator[str]:
     for row in results.get("leaders") or []:
         places = digits.get((row["task"], row["metric"]), 3)
-        if row["low"] <= 0 <= row["high"]:
-            continue  # nobody leads whom chance alone could have put there
+        better = row["low"] > 0 if upward.get((row["task"], row["metric"]), True) else row["high"] < 0
+        if not better:
+            continue  # nobody leads whom chance alone could have put there, or who is behind the control
         yield (
             f"Of {row['of']} candidates {row['candidate']} leads on {row['task']} {row['metric']}, by "
             f"{formats.signed(row['difference'], places)} to {row['control']}. The best of several is flattered by "

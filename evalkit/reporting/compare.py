@@ -20,7 +20,7 @@ from evalkit.reporting.runs import find_run
 from evalkit.reporting.tables import board
 from evalkit.running.folder import RunFolder
 from evalkit.running.leaders import lead, unit_parts
-from evalkit.running.score import RESAMPLES, correct
+from evalkit.running.score import RESAMPLES, correct, uncorrected
 from evalkit.stats import paired_difference
 
 __all__ = ["compare", "merge_runs"]
@@ -253,23 +253,7 @@ def _compare(
         seed=seed,
     )
     better = (ours - control) * (1 if score.get("higher_is_better", True) else -1)
-    return Comparison(
-        candidate="",
-        control="",
-        task="",
-        metric=metric,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        low_adjusted=None,
-        high_adjusted=None,
-        p_value=found.p_value,
-        p_adjusted=None,
-        test=found.test,
-        n=found.n,
-        gained=[i for i, gain in zip(ids, better, strict=True) if gain > 0],
-        lost=[i for i, gain in zip(ids, better, strict=True) if gain < 0],
-    )
+    return uncorrected(found, ids, better, candidate="", control="", task="", metric=metric)
 
 
 def _scored(row: Json, metric: str) -> bool:

@@ -1,7 +1,7 @@
 """What a run found, one short paragraph a task, in plain words.
 
     ▲ r16 is better than base on tickets exact_match by +0.775 [0.681, 0.863], corrected p < 0.001, n = 80.
-    ○ For few-shot no difference to base could be shown (+0.013 [−0.041, 0.066], n = 80).
+    ○ For few-shot no difference to base could be shown (+0.013 [−0.041, 0.066], corrected p = 0.62, n = 80).
 
 Only what the corrected test shows is called better or worse; the rest is "no difference could be shown",
 which is not "equal".
@@ -106,7 +106,7 @@ def _unclear(group: Sequence[Cell], column: Column) -> Line:
     row = _comparison(group[0])
     # One candidate's figures belong in the sentence; several candidates' are a table, which stands below.
     where = f" on {column.task} {column.metric}"
-    figures = f" ({_estimate(row, column)}, n{_NB}={_NB}{formats.count(row.get('n'))}{_unscored(group[0])})"
+    figures = f" ({_estimate(row, column)}{_p(row)}, n{_NB}={_NB}{formats.count(row.get('n'))}{_unscored(group[0])})"
     return Line("unclear", text + where + (figures if len(group) == 1 else "") + ".")
 
 

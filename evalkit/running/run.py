@@ -28,6 +28,7 @@ from evalkit.running.judges import check_judges
 from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress
 from evalkit.running.study import Done, run_stages
+from evalkit.running.train import check_rows
 from evalkit.signature import digest, file_sha256
 from evalkit.specs.model import Spec
 from evalkit.specs.study import DataSpec, TaskRows, TrainCandidate
@@ -52,6 +53,7 @@ def run_plan(
         OutputFolderError: A folder cannot be written to, or the disk is full; finished work is kept.
         UserError: Another process is at work in the same run folder.
     """
+    check_rows(plan)
     with opened_run(plan, out) as (cache, folder):
         judges = [] if train_only else check_judges(plan)
         budget = Budget(plan.study.budget)  # one for candidates and judges

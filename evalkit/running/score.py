@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalkit.data.cards import slice_of
 from evalkit.errors import MetricError
@@ -22,6 +23,7 @@ from evalkit.records import Comparison, Output, Result, Sample, Unscored
 from evalkit.running.blocks import measure_blocks
 from evalkit.specs.task import MetricUse
 from evalkit.stats import (
+    PairedDifference,
     bonferroni_confidence,
     bootstrap_interval,
     holm,
@@ -40,6 +42,7 @@ __all__ = [
     "ends_at",
     "score_blocks",
     "score_task",
+    "uncorrected",
 ]
 
 RESAMPLES = 10_000
@@ -298,9 +301,25 @@ def _compare(
         bounds=metric.bounds,
     )
     better = (scores[0] - scores[1]) * (1 if metric.higher_is_better else -1)
+    return uncorrected(found, [first.ids[i] for i in mine], better, metric=metric.name, **names)
+
+
+def uncorrected(
+    found: PairedDifference, ids: Sequence[str], better: NDArray[np.float64], **names: str
+) -> Comparison:
+    """The comparison that a difference makes, before it is corrected for the others beside it.
+
+    Args:
+        found: The difference.
+        ids: The n samples it rests on.
+        better: (n,) by how much the candidate is better on each, above 0 for better whatever the metric's direction.
+        **names: ``candidate``, ``control``, ``task``, ``metric``.
+    """
     return Comparison(
-        **names,
-        metric=metric.name,
+        candidate=names["candidate"],
+        control=names["control"],
+        task=names["task"],
+        metric=names["metric"],
         difference=found.difference,
         low=found.low,
         high=found.high,
@@ -310,8 +329,8 @@ def _compare(
         p_adjusted=None,
         test=found.test,
         n=found.n,
-        gained=[first.ids[i] for i, gain in zip(mine, better, strict=True) if gain > 0],
-        lost=[first.ids[i] for i, gain in zip(mine, better, strict=True) if gain < 0],
+        gained=[i for i, gain in zip(ids, better, strict=True) if gain > 0],
+        lost=[i for i, gain in zip(ids, better, strict=True) if gain < 0],
     )
 
 

@@ -31,7 +31,7 @@ from evalkit.specs.study import DataSpec, TrainCandidate
 from evalkit.training.job import TrainingJob
 from evalkit.training.rows import Policy
 
-__all__ = ["Trained", "train_candidate", "training_rows"]
+__all__ = ["Trained", "check_rows", "train_candidate", "training_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,19 @@ def _bring(name: str, stored: Path, folder: RunFolder) -> Trained:
     log.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(stored / "log.jsonl", log)
     return Trained(target, sha256, TrainingSummary(**told["summary"]), tuple(told["notes"]))
+
+
+def check_rows(plan: Plan) -> None:
+    """Read and split the training rows once, so that what is wrong with them is told before anything is spent.
+
+    Raises:
+        SpecError: The study names no rows.
+        DataError: The rows are missing or wrong, or none can be set aside for validation.
+    """
+    trained = [planned for planned in plan.candidates if planned.kind == "train"]
+    by_data = {repr(getattr(planned.spec, "data", None)): planned for planned in trained}
+    for planned in by_data.values():
+        training_rows(planned, plan, chat=True)
 
 
 def training_rows(

@@ -215,3 +215,16 @@ def test_lines_that_are_no_rows_beside_rows_that_are_no_conversations(project: P
         evalkit.run(study)
     assert [message.partition(": ")[0][-1] for message in raised.value.messages] == ["2", "3", "4"]
     assert "turn 1 has the role 'bot'" in raised.value.messages[1]
+
+
+def test_rows_that_cannot_be_split_are_told_before_a_base_is_loaded(
+    project: Project, evalkit_command: Command
+) -> None:
+    study = project(("{task: colours}, validation: 0.2", "rows.jsonl, validation: 0.2"))
+    rows = [{"prompt": f"What is the colour of thing {i} here?", "completion": "red"} for i in (1, 1, 1)]
+    (study.parent / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    done = evalkit_command("run", study)
+    assert done.returncode == 2
+    assert "of the 3 training rows cannot be set aside" in done.stderr
+    assert "validation: null" in done.stderr
+    assert "load " not in done.stderr

@@ -63,7 +63,8 @@ def test_what_is_not_shown_is_never_called_equal_or_better():
     assert lines([score("base", 0.5), score("r16", 0.53)], [pair("r16", 0.03, -0.05, 0.11, 0.4)]) == [
         (
             "unclear",
-            "For r16 no difference to base could be shown on tickets exact_match (+0.030 [−0.050, 0.110], n = 80).",
+            "For r16 no difference to base could be shown on tickets exact_match (+0.030 [−0.050, 0.110], "
+            "corrected p = 0.40, n = 80).",
         )
     ]
 
@@ -88,7 +89,8 @@ def test_the_largest_difference_leads_and_the_others_are_named():
         ),
         (
             "unclear",
-            "For d no difference to base could be shown on tickets exact_match (0.00 [−0.10, 0.10], n = 80).",
+            "For d no difference to base could be shown on tickets exact_match (0.00 [−0.10, 0.10], "
+            "corrected p = 1, n = 80).",
         ),
     ]
 
