@@ -46,9 +46,9 @@ def _leaders(
 ) -> Iterator[str]:
     for row in results.get("leaders") or []:
         places = digits.get((row["task"], row["metric"]), 3)
-        better = row["low"] > 0 if upward.get((row["task"], row["metric"]), True) else row["high"] < 0
-        if not better:
-            continue  # nobody leads whom chance alone could have put there, or who is behind the control
+        sign = 1 if upward.get((row["task"], row["metric"]), True) else -1
+        if sign * row["difference"] <= 0:
+            continue  # the best of them is not ahead of the control: nobody leads
         yield (
             f"Of {row['of']} candidates {row['candidate']} leads on {row['task']} {row['metric']}, by "
             f"{formats.signed(row['difference'], places)} to {row['control']}. The best of several is flattered by "

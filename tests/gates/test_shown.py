@@ -48,6 +48,14 @@ def test_the_leader_is_corrected_for_having_been_picked(several: evalkit.Run) ->
     assert evalkit.compare(several.path)["leaders"] == results["leaders"]
 
 
+def test_nobody_leads_who_is_behind_the_control(make_run: MakeRun) -> None:
+    rng = np.random.default_rng(5)
+    behind = {name: [int(rng.random() < 0.3) for _ in range(120)] for name in "abc"}
+    results = make_run({"old": [1] * 100 + [0] * 20, **behind}, name="behind").results
+    assert results["leaders"][0]["difference"] < 0
+    assert " leads on " not in evalkit.results_table(results)
+
+
 def test_runs_compared_with_each_other_have_a_leader_too(several: evalkit.Run, make_run: MakeRun) -> None:
     rng = np.random.default_rng(2)
     other = make_run({"old": [1, 0] * 60, "e": [int(rng.random() < 0.9) for _ in range(120)]}, name="other")
