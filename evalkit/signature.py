@@ -1,7 +1,8 @@
 """One line that says what made a number, and the hashes behind it.
 
-Two numbers compare only where their signatures match. The form is sacrebleu's (Post 2018, "A Call for Clarity
-in Reporting BLEU Scores"): ``key:value`` pairs joined by ``|``.
+Two numbers compare only where they were measured the same way: where their signatures match in all but ``base:``,
+which says what weights were measured. The form is sacrebleu's (Post 2018, "A Call for Clarity in Reporting BLEU
+Scores"): ``key:value`` pairs joined by ``|``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical_json", "digest", "file_sha256", "signature"]
+__all__ = ["canonical_json", "digest", "file_sha256", "measured_as", "signature", "with_base"]
 
 
 def signature(name: str, /, **parts: object) -> str:
@@ -24,6 +25,24 @@ def signature(name: str, /, **parts: object) -> str:
     """
     pairs = [f"{key}:{_plain(value)}" for key, value in parts.items() if value is not None]
     return "|".join([name, *pairs])
+
+
+def with_base(line: str, sha256: str) -> str:
+    """A signature that says what base model was measured, by the first 12 digits of its weights' SHA-256.
+
+    >>> with_base("exact_match|rs:17", "b179c9523d0e6a0f98a330c7562b6827")
+    'exact_match|rs:17|base:b179c9523d0e'
+    """
+    return f"{measured_as(line)}|base:{sha256[:12]}"
+
+
+def measured_as(line: str) -> str:
+    """A signature without its base: how a number was made, whatever was measured. Numbers compare where this is equal.
+
+    >>> measured_as("exact_match|rs:17|base:b179c9523d0e")
+    'exact_match|rs:17'
+    """
+    return "|".join(part for part in line.split("|") if not part.startswith("base:"))
 
 
 def canonical_json(value: Any) -> str:

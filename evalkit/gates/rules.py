@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.gates.scores import Scores, Series
+from evalkit.signature import measured_as
 from evalkit.specs.gate import GatePolicy, GateRule
 
 __all__ = ["BASELINE", "Check", "checks_of", "held_candidates", "left_out", "reference_in", "unknown_metrics"]
@@ -272,7 +273,7 @@ def _enough(series: Series, metric: str) -> None:
 
 def _matching(series: Series, reference: Series, rule: GateRule) -> None:
     """Refuse to compare numbers that do not mean the same."""
-    if series.signature != reference.signature:
+    if measured_as(series.signature) != measured_as(reference.signature):
         raise DataError(
             f"{rule.metric} was not made the same way: {series.where} has {series.signature!r}, {reference.where} has "
             f"{reference.signature!r}. Only numbers with equal signatures compare; run one of them again."

@@ -21,6 +21,7 @@ from evalkit.reporting.tables import board
 from evalkit.running.folder import RunFolder
 from evalkit.running.leaders import lead, unit_parts
 from evalkit.running.score import RESAMPLES, correct, uncorrected
+from evalkit.signature import measured_as
 from evalkit.stats import paired_difference
 
 __all__ = ["compare", "merge_runs"]
@@ -86,7 +87,7 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
             _compare_all(reference, others, seed), reference, others, primaries, seed
         )
     marked = [
-        {**score, "comparable": references.get((score["task"], score["metric"])) == score.get("signature")}
+        {**score, "comparable": references.get((score["task"], score["metric"])) == _made(score)}
         for score in scores
     ]
     return {
@@ -144,6 +145,11 @@ def _signature(score: Json, hashes: Mapping[str, str], *, alone: bool) -> str:
     return line if alone or known is None else f"{line}|task:{known[:12]}"
 
 
+def _made(score: Json) -> str:
+    """How a score was made, which has to be equal for two to compare; the base may differ: it is what is measured."""
+    return measured_as(str(score.get("signature", "")))
+
+
 def _entries(contents: Sequence[tuple[RunFolder, Json]], members: Sequence[_Member]) -> list[Json]:
     entries = [
         (results.get("run"), entry) for _, results in contents for entry in results.get("candidates", [])
@@ -170,7 +176,7 @@ def _references(scores: Iterable[Json], controls: set[str]) -> dict[tuple[str, s
     for wanted in (True, False):
         for row in scores:
             if (row["candidate"] in controls) == wanted:
-                found.setdefault((row["task"], row["metric"]), str(row.get("signature", "")))
+                found.setdefault((row["task"], row["metric"]), _made(row))
     return found
 
 
@@ -181,7 +187,7 @@ def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> lis
         rows: dict[str, dict[str, Json]] = {}
         for key, score in member.scores.items():
             other = control.scores.get(key)
-            if other is None or other.get("signature") != score.get("signature"):
+            if other is None or _made(other) != _made(score):
                 continue
             task, metric = key
             if task not in rows:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalkit.reporting.formats import decimals
+from evalkit.signature import measured_as
 
 __all__ = [
     "Board",
@@ -40,7 +41,8 @@ class Column:
         primary: True for the metric that speaks for its task.
         digits: Decimals its values are shown with.
         difference_digits: Decimals its differences are shown with.
-        signatures: The different signatures among its values; more than one: they do not all compare.
+        signatures: The different signatures among its values, each with the base that was measured.
+        measures: The same without the base; more than one: they do not all compare.
     """
 
     task: str
@@ -50,6 +52,7 @@ class Column:
     digits: int
     difference_digits: int
     signatures: tuple[str, ...]
+    measures: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,7 @@ def _columns(
                 decimals(map(_half_width, mine), [row.get("value") for row in mine]),
                 decimals(map(_half_width, differences), [row.get("difference") for row in differences]),
                 tuple(dict.fromkeys(str(row.get("signature", "")) for row in mine)),
+                tuple(dict.fromkeys(measured_as(str(row.get("signature", ""))) for row in mine)),
             )
         )
     return columns

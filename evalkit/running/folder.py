@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from evalkit.errors import DataError
-from evalkit.signature import digest
+from evalkit.signature import digest, with_base
 
 __all__ = ["RunFolder", "safe_name", "write_atomically", "write_json"]
 
@@ -166,8 +166,28 @@ class RunFolder:
         write_json(self.path / "run.json", value)
 
     def write_results(self, value: Mapping[str, Any]) -> None:
-        """Write ``results.json``."""
-        write_json(self.path / "results.json", value)
+        """Write ``results.json``; the signature of every score of a local model names the weights it was made with."""
+        write_json(self.path / "results.json", self._with_bases(value))
+
+    def _with_bases(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        run = self.run() if (self.path / "run.json").exists() else {}
+        weights = (run.get("hashes") or {}).get("models") or {}
+        bases = {
+            entry["name"]: weights[entry["model"]]
+            for entry in value.get("candidates", [])
+            if entry.get("model") in weights
+        }
+        signed = {
+            part: [
+                {**row, "signature": with_base(row["signature"], bases[row["candidate"]])}
+                if row["candidate"] in bases and "signature" in row
+                else row
+                for row in value[part]
+            ]
+            for part in ("scores", "slices")
+            if part in value
+        }
+        return {**value, **signed}
 
     def write_samples(self, candidate: str, task: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write the answers of one candidate to one task."""

@@ -86,6 +86,10 @@ def test_a_study_writes_the_run_folder(project: Project) -> None:
     assert recorded["difference"] == pytest.approx(1.0 - base)
     assert len(recorded["gained"]) - len(recorded["lost"]) == round(6 * (1.0 - base))
 
+    weights = RunFolder(run.path).run()["hashes"]["models"][results["candidates"][0]["model"]]
+    assert by_name["r4", "exact_match"]["signature"].endswith(f"|base:{weights[:12]}")
+    assert by_name["recorded", "exact_match"]["signature"].endswith("|rs:3")
+
     rows = list(run.samples("r4", "colours"))
     assert [row["id"] for row in rows] == ["red-4", "red-5", "green-4", "green-5", "blue-4", "blue-5"]
     assert rows[0]["input"] == [{"role": "user", "content": "What colour is ketchup?"}]

@@ -314,6 +314,18 @@ def test_other_signatures_are_refused(stored: evalkit.Run, policy: Policy, score
         evaluate(policy({"candidate": "new", "no_worse_than": "baseline"}), now, scores_of(stored))
 
 
+def test_a_baseline_on_other_weights_is_compared(
+    stored: evalkit.Run, policy: Policy, scores_of: ScoresOf
+) -> None:
+    now = scores_of(stored)
+    results = stored.results
+    for row in results["scores"]:
+        row["signature"] += "|base:53aa51172d14"
+    RunFolder(stored.path).write_results(results)
+    rules = policy({"candidate": "new", "no_worse_than": "baseline", "margin": 0.05})
+    assert evaluate(rules, now, scores_of(stored)).verdict == "pass"
+
+
 def test_a_candidate_the_baseline_lacks(
     make_run: Make, stored: evalkit.Run, policy: Policy, scores_of: ScoresOf
 ) -> None:

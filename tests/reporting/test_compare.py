@@ -122,6 +122,17 @@ def test_pairs_are_made_by_id_whatever_the_order(make_run):
     assert (row["difference"], row["gained"], row["lost"]) == (0.0, [], [])
 
 
+def test_other_weights_are_what_is_compared(make_run):
+    runs = two(make_run)
+    results = runs[1].results()
+    for row in results["scores"]:
+        row["signature"] += "|base:53aa51172d14"
+    runs[1].write_results(results)
+    merged = merge_runs(runs)
+    assert {row["comparable"] for row in merged["scores"]} == {True}
+    assert [row for row in merged["comparisons"] if row["candidate"].startswith("bbbbbbbb")]
+
+
 def test_another_signature_is_shown_but_not_compared(make_run):
     runs = two(make_run)
     results = runs[1].results()

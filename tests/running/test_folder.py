@@ -63,3 +63,18 @@ def test_open_finds_a_run_by_folder_file_or_study(tmp_path: Path) -> None:
         assert RunFolder.open(path).path == run
     with pytest.raises(DataError, match="is not a run"):
         RunFolder.open(tmp_path)
+
+
+def test_signatures_name_the_weights_of_local_models(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    write_json(tmp_path / "run.json", {"hashes": {"models": {"small": "b179c9523d0e6a0f98a3"}}})
+    candidates = [{"name": "base", "model": "small"}, {"name": "gpt", "model": "gpt-x"}]
+    scores = [{"candidate": name, "signature": "exact_match|rs:1"} for name in ("base", "gpt")]
+    folder.write_results({"candidates": candidates, "scores": scores, "slices": scores[:1]})
+    folder.write_results(folder.results())  # written twice, named once
+    found = folder.results()
+    assert [row["signature"] for row in found["scores"]] == [
+        "exact_match|rs:1|base:b179c9523d0e",
+        "exact_match|rs:1",
+    ]
+    assert found["slices"][0]["signature"] == "exact_match|rs:1|base:b179c9523d0e"
