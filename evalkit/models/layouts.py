@@ -224,6 +224,7 @@ class Slots:
     above: list[Run | None] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     _keys: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)  # layer → (S, H, T, D)
+    _reserved: int = 0
     _rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     _starts: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     _masks: dict[int | None, torch.Tensor | None] = field(default_factory=dict)
@@ -236,6 +237,10 @@ class Slots:
     def positions(self) -> list[int]:
         """Position of each slot's next token."""
         return [(0 if run is None else run.end) + n for run, n in zip(self.above, self.lengths, strict=True)]
+
+    def reserve(self, more: int) -> None:
+        """Say how many slots are about to be taken: room for all of them is made at once."""
+        self._reserved = len(self) + more
 
     def add(self, above: Run | None, own: Sequence[Run]) -> None:
         """Take a slot for an answer that follows ``above``; the keys of the runs after it become the slot's own."""
@@ -350,12 +355,13 @@ class Slots:
         self, layer: int, rows: int, length: int, like: tuple[Any, Any]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The layer's keys and values, grown where they are too small."""
+        rows = max(rows, self._reserved)
         if layer not in self._keys:
             self._keys[layer] = _empty(like[0], rows, length), _empty(like[1], rows, length)
         before = self._keys[layer]
         have, long = before[0].shape[0], before[0].shape[2]
         if rows > have or length > long:
-            rows = max(rows, have + have // 2) if rows > have else have
+            rows = max(rows, have)
             length = length + length // 4 + 8 if length > long else long
             grown = _empty(like[0], rows, length), _empty(like[1], rows, length)
             for new, old in zip(grown, before, strict=True):

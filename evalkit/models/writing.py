@@ -116,6 +116,7 @@ class Writer:
         finished = self._draw(logits[index], answers) if answers else []
         for answer in answers:
             answer.seconds += (time.perf_counter() - clock) / len(answers)
+        self._slots.reserve(sum(answer.finish is None for answer in answers))
         for group in groups:
             self._seat(group)
         yield from finished
