@@ -13,15 +13,14 @@ import numpy as np
 from evalkit.human.questions import Question
 from evalkit.human.records import Label, LabelValue
 from evalkit.human.understand import Check
-from evalkit.stats.agreement import Level, krippendorff_alpha
+from evalkit.stats.agreement import Level, cohen_kappa, fleiss_kappa, krippendorff_alpha
+from evalkit.stats.bootstrap import Interval
 from evalkit.stats.mixed import Rated, fit_scores
 from evalkit.stats.ranking import Game, rank_candidates
 
 __all__ = ["adjudication", "mixed_rows", "question_rows", "ranking_rows", "rater_rows"]
 
 Json = dict[str, Any]
-LARGEST = 400
-"""Labels of one question and task that a model with random parts is fitted to, in about two seconds."""
 Subject = tuple[str, str, str, str]
 """Task, sample, candidate, other."""
 
@@ -29,8 +28,8 @@ Subject = tuple[str, str, str, str]
 def question_rows(labels: Sequence[Label], questions: Iterable[Question], *, seed: int = 0) -> list[Json]:
     """How often each question was answered, with which answers, and how far raters agree.
 
-    Agreement is Krippendorff's alpha over what two or more raters answered: nominal, and ordinal for ratings. An
-    answer that several candidates gave counts once.
+    Agreement is over what two or more raters answered: Krippendorff's alpha, nominal, and ordinal for ratings;
+    Fleiss' kappa; and with two raters in all Cohen's kappa. An answer that several candidates gave counts once.
     """
     rows = []
     for question in questions:
@@ -39,13 +38,14 @@ def question_rows(labels: Sequence[Label], questions: Iterable[Question], *, see
             continue
         counts = Counter(_answer(label) for raters in said.values() for label in raters.values())
         row: Json = {"name": question.name, "kind": question.kind, "ask": question.ask, "items": len(said)}
-        row |= {"labels": sum(counts.values()), "alpha": None, "agreed": None, "shared": 0}
+        row |= {"labels": sum(counts.values()), "alpha": None, "fleiss": None, "cohen": None}
+        row |= {"agreed": None, "shared": 0}
         if question.kind != "text":
             row["answers"] = {name: counts[name] for name in _order(question, counts)}
             shared = [raters for raters in said.values() if len(raters) > 1]
             row["shared"] = len(shared)
             if shared:
-                row |= {"alpha": _alpha(shared, question, seed), "agreed": _agreed(shared)}
+                row |= _agreement(shared, question, seed) | {"agreed": _agreed(shared)}
         rows.append(row)
     return rows
 
@@ -146,8 +146,8 @@ def ranking_rows(
 def mixed_rows(labels: Iterable[Label], question: Question, control: str | None = None) -> list[Json]:
     """Candidates' means and differences with raters, items and answers as random parts, for each task.
 
-    Of ratings and yes/no that two raters or more gave to two candidates or more; weights are not used. Left out
-    above ``LARGEST`` labels a task: the time grows with their cube.
+    Of ratings and yes/no that two raters or more gave to two candidates or more; weights are not used. The time
+    grows with the labels; thousands take about a second.
     """
     by_task = defaultdict(list)
     for label in labels:
@@ -159,8 +159,6 @@ def mixed_rows(labels: Iterable[Label], question: Question, control: str | None 
     found = []
     for task, rows in by_task.items():
         if len({row.rater for row in rows}) < 2 or len({row.candidate for row in rows}) < 2:
-            continue
-        if len(rows) > LARGEST:
             continue
         fitted = fit_scores(rows, control=control if any(row.candidate == control for row in rows) else None)
         row: Json = {"task": task, "question": question.name, "deviations": fitted.deviations}
@@ -184,7 +182,7 @@ def _by_subject(labels: Iterable[Label]) -> dict[Subject, dict[str, Any]]:
     return found
 
 
-def _alpha(shared: Sequence[Mapping[str, Any]], question: Question, seed: int) -> Json:
+def _agreement(shared: Sequence[Mapping[str, Any]], question: Question, seed: int) -> Json:
     values = sorted(
         {label for raters in shared for label in raters.values()}, key=lambda one: (str(type(one)), one)
     )
@@ -194,8 +192,17 @@ def _alpha(shared: Sequence[Mapping[str, Any]], question: Question, seed: int) -
         for rater, label in said.items():
             codes[row, raters.index(rater)] = values.index(label)
     level: Level = "ordinal" if question.kind == "rating" else "nominal"
-    interval = krippendorff_alpha(codes, level=level, seed=seed)
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "level": level}
+    fleiss, items = fleiss_kappa(codes, seed=seed)
+    cohen = cohen_kappa(codes[:, 0], codes[:, 1], seed=seed) if len(raters) == 2 else None
+    return {
+        "alpha": {**_ends(krippendorff_alpha(codes, level=level, seed=seed)), "level": level},
+        "fleiss": {**_ends(fleiss), "items": items},
+        "cohen": None if cohen is None else _ends(cohen),
+    }
+
+
+def _ends(interval: Interval) -> Json:
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _agreed(shared: Sequence[Mapping[str, Any]]) -> float:

@@ -156,28 +156,38 @@ def _parts(rows: Sequence[Rated]) -> dict[str, NDArray[np.int64]]:
 
 
 class _Design:
-    """Cross-products of the model, computed once: X one column a candidate, Z one a level of a random part."""
+    """Cross-products of the model, computed once.
+
+    An answer belongs to one item, so the levels of ``answer`` and, when those are eliminated, of ``item`` meet no
+    other level of their own part: both are divided out one by one, and what is left to factorise is as large as there
+    are raters and candidates, however many labels there are.
+    """
 
     def __init__(self, scores: Array, fixed: Array, parts: dict[str, NDArray[np.int64]]) -> None:
         self.parts = parts
         self.mean = float(scores.mean())
         y = scores - self.mean
         self.scale = float(y.std()) or 1.0
-        y = y / self.scale
         self.n, self.p = fixed.shape
-        sizes = [int(codes.max()) + 1 for codes in parts.values()]
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-        self.block = np.repeat(np.arange(len(sizes)), sizes)  # (q,) part of each column of Z
-        columns = [codes + start for codes, start in zip(parts.values(), starts, strict=False)]
-        q = int(starts[-1])
-        self.zz, self.zx, self.zy = np.zeros((q, q)), np.zeros((q, self.p)), np.zeros(q)
-        for left in columns:
-            np.add.at(self.zx, left, fixed)
-            np.add.at(self.zy, left, y)
-            for right in columns:
-                np.add.at(self.zz, (left, right), 1.0)
-        self.xx, self.xy = fixed.T @ fixed, fixed.T @ y
-        self.yy = float(y @ y)
+        raters = np.eye(int(parts["rater"].max()) + 1)[parts["rater"]] if "rater" in parts else fixed[:, :0]
+        self.raters = raters.shape[1]
+        columns = np.concatenate(
+            [raters, fixed, y[:, None] / self.scale], axis=1
+        )  # (n, w): raters, candidates, score
+        self.products = columns.T @ columns
+        self.sums = {name: _totals(codes, columns) for name, codes in parts.items() if name != "rater"}
+        self.counts = {name: np.bincount(codes) for name, codes in parts.items()}
+        self.item_of: NDArray[np.int64] | None = None
+        if "answer" in parts and "item" in parts:
+            self.item_of = np.zeros(len(self.counts["answer"]), dtype=np.int64)
+            self.item_of[parts["answer"]] = parts["item"]
+
+
+def _totals(codes: NDArray[np.int64], columns: Array) -> Array:
+    """(n, w) rows added up by level: (levels, w)."""
+    found = np.zeros((int(codes.max()) + 1, columns.shape[1]))
+    np.add.at(found, codes, columns)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +203,41 @@ class _Fit:
 def _fit(design: _Design, theta: Array) -> _Fit:
     from scipy.linalg import solve_triangular
 
-    spread = theta[design.block] if len(theta) else np.zeros(0)
-    inner = spread[:, None] * design.zz * spread + np.eye(len(spread))
-    lower = np.linalg.cholesky(inner)
-    rzx = solve_triangular(lower, spread[:, None] * design.zx, lower=True)
-    cu = solve_triangular(lower, spread * design.zy, lower=True)
-    schur = design.xx - rzx.T @ rzx
+    spread = dict(zip(design.parts, theta.tolist(), strict=True))
+    left, determinants = _eliminated(design, spread)
+    r = design.raters
+    scaled = np.ones(len(left))
+    scaled[:r] = spread.get("rater", 1.0)
+    left = left * scaled[:, None] * scaled
+    lower = np.linalg.cholesky(left[:r, :r] + np.eye(r))
+    across = solve_triangular(lower, left[:r, r:], lower=True)
+    left = left[r:, r:] - across.T @ across
+    schur, right = left[:-1, :-1], left[:-1, -1]
     inverse = np.linalg.inv(schur)
-    beta = inverse @ (design.xy - rzx.T @ cu)
-    squares = design.yy - float(cu @ cu) - float(beta @ schur @ beta)
-    determinants = 2 * float(np.log(np.diag(lower)).sum()) + float(np.linalg.slogdet(schur)[1])
-    return _Fit(determinants, max(squares, 1e-12 * (design.yy or 1.0)), beta, inverse)
+    beta = inverse @ right
+    squares = float(left[-1, -1] - right @ beta)
+    determinants += 2 * float(np.log(np.diag(lower)).sum()) + float(np.linalg.slogdet(schur)[1])
+    return _Fit(determinants, max(squares, 1e-12 * float(design.products[-1, -1] or 1.0)), beta, inverse)
+
+
+def _eliminated(design: _Design, spread: dict[str, float]) -> tuple[Array, float]:
+    """Products of raters, candidates and score without what answers and items take, and the log-determinant of those.
+
+    With C the products of a part's levels and these columns and D its diagonal, elimination takes Cᵀ D⁻¹ C away.
+    """
+    left, determinants, own_answer = design.products, 0.0, spread.get("answer", 0.0)
+    for name in ("answer", "item"):
+        if name not in design.parts:
+            continue
+        own, sums, counts = spread[name], design.sums[name], design.counts[name].astype(float)
+        if name == "item" and design.item_of is not None:  # what its answers have left of it
+            above = own_answer**2 * design.counts["answer"] + 1.0
+            sums = _totals(design.item_of, design.sums["answer"] / above[:, None])
+            counts = np.bincount(design.item_of, design.counts["answer"] / above, len(counts))
+        diagonal, across = own**2 * counts + 1.0, own * sums
+        left = left - across.T @ (across / diagonal[:, None])
+        determinants += float(np.log(diagonal).sum())
+    return left, determinants
 
 
 class _Solved:

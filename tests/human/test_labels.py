@@ -12,6 +12,8 @@ from typing import Any
 import krippendorff
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
 from evalkit.api import import_labels as import_and_report
 from evalkit.errors import DataError
@@ -134,6 +136,10 @@ def test_agreement_is_krippendorffs_and_raters_are_described(mail_run, export, t
     )
     expected = krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")  # krippendorff 0.8
     assert question["alpha"]["value"] == pytest.approx(expected, abs=1e-9)
+    assert question["cohen"]["value"] == pytest.approx(cohen_kappa_score(*table), abs=1e-9)  # scikit-learn
+    counts, _ = aggregate_raters(table.T)
+    assert question["fleiss"]["value"] == pytest.approx(fleiss_kappa(counts), abs=1e-9)  # statsmodels
+    assert question["cohen"]["low"] < question["cohen"]["value"] < question["cohen"]["high"]
     assert question["agreed"] == pytest.approx(float((table[0] == table[1]).mean()))
     first, second = human["raters"]
     assert first["bias"] == pytest.approx(float((table[0] - table[1]).mean()) / 4)

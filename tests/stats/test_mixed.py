@@ -142,3 +142,27 @@ def test_a_control_is_named() -> None:
     assert (found.differences[0].candidate, found.differences[0].difference) == ("a", pytest.approx(-1))
     with pytest.raises(ValueError, match="no scores of the control 'c'"):
         fit_scores(rows, control="c")
+
+
+def test_thousands_of_scores_recover_what_was_planted() -> None:
+    """Eight raters, 400 items, two candidates: 6,400 scores; the time grows with them, not with their cube."""
+    rng = np.random.default_rng(5)
+    rater, item = rng.normal(0, 0.5, 8), rng.normal(0, 0.7, 400)
+    answer = rng.normal(0, 0.4, (2, 400))
+    rows = [
+        Rated(
+            "ab"[c], str(i), str(r), 0.3 * c + rater[r] + item[i] + answer[c, i] + float(rng.normal(0, 0.5))
+        )
+        for c in range(2)
+        for i in range(400)
+        for r in range(8)
+    ]
+    found = fit_scores(rows)
+    (difference,) = found.differences
+    paired = np.array([row.score for row in rows]).reshape(2, 400, 8).mean(2)
+    assert difference.difference == pytest.approx(float((paired[1] - paired[0]).mean()), abs=1e-6)  # balanced
+    spread = float((paired[1] - paired[0]).std(ddof=1)) / 20  # the paired t-test's standard error
+    assert difference.high - difference.low == pytest.approx(2 * 1.9659 * spread, rel=1e-3)
+    assert [found.deviations[name] for name in ("item", "answer", "error")] == pytest.approx(
+        [0.7, 0.4, 0.5], rel=0.1
+    )
