@@ -10,6 +10,7 @@ from typing import Any
 from evalkit.errors import EvalkitError
 from evalkit.models import chat
 from evalkit.models.decoding import Answer, random_key
+from evalkit.models.dense import dense_on_cpu
 from evalkit.models.limits import Limits
 from evalkit.models.loading import Base
 from evalkit.models.packed import Packed
@@ -97,16 +98,17 @@ class LocalModel:
         before, training = self.base.active, self.base.model.training
         try:
             packed = self._engine()
-            for start in range(0, len(requests), self._limits.requests):
-                encoded: list[_Encoded] = []
-                for request in requests[start : start + self._limits.requests]:
-                    item = self._encode(request)
-                    if isinstance(item, Output):
-                        yield item
-                    else:
-                        encoded.append(item)
-                yield from self._generate([item for item in encoded if not item.rated], packed)
-                yield from self._rate([item for item in encoded if item.rated], packed)
+            with dense_on_cpu(self.base.model):
+                for start in range(0, len(requests), self._limits.requests):
+                    encoded: list[_Encoded] = []
+                    for request in requests[start : start + self._limits.requests]:
+                        item = self._encode(request)
+                        if isinstance(item, Output):
+                            yield item
+                        else:
+                            encoded.append(item)
+                    yield from self._generate([item for item in encoded if not item.rated], packed)
+                    yield from self._rate([item for item in encoded if item.rated], packed)
         finally:
             self.base.model.train(training)
             self.base.switch(before if before in self.base.adapters else None)

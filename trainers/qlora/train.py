@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from evalkit.errors import CandidateError
+from evalkit.models.dense import dense_weights
 from evalkit.records import TrainingSummary
 from evalkit.training.adapters import NewAdapter, new_adapter
 from evalkit.training.attention import stream_attention
 from evalkit.training.batches import window
 from evalkit.training.checkpoints import Checkpoints, Position
-from evalkit.training.dense import dense_weights
 from evalkit.training.job import TrainingJob
 from evalkit.training.joining import pass_key, why_alone
 from evalkit.training.loss import backpropagate, validation_loss

@@ -1,22 +1,23 @@
-"""De-quantised weights kept while training (``speed: dense-cache``): the same numbers without de-quantising them
-twice a step."""
+"""De-quantised weights kept for a while: the same numbers without de-quantising in every pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from evalkit.errors import CandidateError
+from evalkit.models.memory import free_bytes
 
-__all__ = ["dense_weights", "free_memory"]
+__all__ = ["dense_on_cpu", "dense_weights"]
 
 _SHARE = 0.5
-"""Of the free memory that the weights may take; the rest is for activations."""
+"""Of the free memory that the weights may take where they are asked for; the rest is for activations."""
+_UNASKED = 0.25
+"""The same where nobody asked."""
 
 
 @contextmanager
@@ -31,8 +32,8 @@ def dense_weights(model: Any, tell: Callable[[str], None]) -> Iterator[None]:
         CandidateError: It would take more than half of the free memory.
     """
     layers = _quantized(model)
-    needed = sum(layer.in_features * layer.out_features * _dtype(layer).itemsize for layer in layers)
-    free = min((free_memory(device) for device in {layer.weight.device for layer in layers}), default=0)
+    needed = _needed(layers)
+    free = min((free_bytes(str(device)) for device in {layer.weight.device for layer in layers}), default=0)
     if needed > _SHARE * free:
         raise CandidateError(
             f"speed: dense-cache takes {needed / 1e9:.2f} GB, more than half of the {free / 1e9:.2f} GB that are "
@@ -42,24 +43,40 @@ def dense_weights(model: Any, tell: Callable[[str], None]) -> Iterator[None]:
         tell(f"dense-cache: {needed / 1e9:.2f} GB of de-quantised weights, {free / 1e9:.2f} GB were free.")
     else:
         tell("dense-cache: the base has no 4-bit layers; nothing is kept.")
+    with _kept(layers):
+        yield
+
+
+@contextmanager
+def dense_on_cpu(model: Any) -> Iterator[None]:
+    """Within the block a base on a CPU with memory to spare multiplies by weights that are de-quantised once.
+
+    A pass over few tokens costs little more than to de-quantise for it. On CUDA bitsandbytes' own kernel is as fast.
+
+    Args:
+        model: The base.
+    """
+    layers = _quantized(model)
+    cpu = torch.device("cpu")
+    here = all(layer.weight.device == cpu for layer in layers)
+    spare = here and _needed(layers) <= _UNASKED * free_bytes("cpu")
+    with _kept(layers if spare else []):
+        yield
+
+
+@contextmanager
+def _kept(layers: list[Any]) -> Iterator[None]:
     for layer in layers:
         layer.forward = partial(_forward, _dense(layer), layer.bias)
     try:
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that can still be had: of the device for CUDA, else of the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    table = Path("/proc/meminfo")
-    if not table.is_file():
-        return 1 << 62  # not Linux: the system will say when there is none
-    lines = dict(line.split(":", 1) for line in table.read_text("ascii").splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+def _needed(layers: list[Any]) -> int:
+    return sum(layer.in_features * layer.out_features * _dtype(layer).itemsize for layer in layers)
 
 
 def _quantized(model: Any) -> list[Any]:
