@@ -44,4 +44,5 @@ types: .venv/dev
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps label-studio-sdk  # with them it brings OpenCV
 	touch $@ .venv/demo

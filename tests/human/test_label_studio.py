@@ -1,0 +1,55 @@
+"""Label Studio's own library takes our files, and what it writes is understood."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from label_studio_sdk.label_interface import LabelInterface
+
+from evalkit.human.label_studio import label_studio_lines
+
+# its library calls what pydantic has given another name
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+
+
+def interface(files: list[Path]) -> Any:
+    config = next(path for path in files if path.suffix == ".xml").read_text("utf-8")
+    return LabelInterface(config)
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_configuration_and_tasks_are_valid_and_its_answers_are_read(
+    mail_run: Any, export: Any, single: Any, paired: Any, pairs: bool
+) -> None:
+    asked = paired if pairs else single
+    made = export(mail_run(), "label-studio", asked)
+    studio = interface(made.files)
+    studio.validate()  # raises where a tag, name or reference is wrong
+    assert set(studio.controls and {one.name for one in studio.controls}) == {
+        f"q{number}_{question.name}" for number, question in enumerate(asked.questions, 1)
+    }
+    tasks = json.loads(made.files[0].read_text("utf-8"))
+    for task in tasks:
+        assert studio.validate_task({"id": 1, **task}, validate_regions_only=False)
+    # An annotation that Label Studio makes up itself for this configuration, by its published schemas.
+    annotation = studio.generate_sample_annotation()
+    assert studio.validate_annotation(annotation)
+    given = [{**task, "annotations": [annotation]} for task in tasks]
+    lines, problems = label_studio_lines(given, "export.json", {tasks[0]["data"]["item"][:8]: asked})
+    assert problems == []
+    assert len(lines) == len(tasks)
+    options = {question.name: {value for value, _ in question.options} for question in asked.questions}
+    for line in lines:
+        assert set(line.values) == set(options)
+        assert all(line.values[name] in values for name, values in options.items() if values)
+
+
+def test_a_broken_configuration_is_refused(mail_run: Any, export: Any, single: Any) -> None:
+    """The check above can fail."""
+    made = export(mail_run(), "label-studio", single)
+    config = next(path for path in made.files if path.suffix == ".xml").read_text("utf-8")
+    with pytest.raises(Exception, match="nothing"):
+        LabelInterface(config.replace('toName="answer"', 'toName="nothing"')).validate()
