@@ -89,8 +89,9 @@ def export(
     each = sorted(set(made.lines))
     lines = str(each[0]) if len(each) == 1 else f"{each[0]} to {each[-1]}"
     blocks = f", at most {made.block} candidates of each" if made.block else ""
+    people = "1 rater" if raters == 1 else f"{raters} raters"
     typer.echo(
-        f"Export {made.export}: {made.samples} samples{blocks}; {raters} raters with {lines} lines each. "
+        f"Export {made.export}: {made.samples} samples{blocks}; {people} with {lines} lines each. "
         f"Take the labels in with: evalkit human import {run} FILE…",
         err=True,
     )
