@@ -15,15 +15,27 @@ from evalkit.models.selftest import write_tiny_model
 TEMPLATES = Path(__file__).parent / "templates"
 SPECIAL = [
     "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-    "<bos>", "<start_of_turn>", "<end_of_turn>", "<s>", "</s>", "[INST]", "[/INST]",
+    "<bos>", "<start_of_turn>", "<end_of_turn>", "<s>", "</s>", "[INST]", "[/INST]", "<|endoftext|>", "<|system|>",
+    "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+    "<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>",
+    "<|SYSTEM_TOKEN|>", "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>",
+    "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>",
 ]  # fmt: skip
 START_AND_END = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
     "chatml_marked": ("<|im_start|>", "<|im_end|>"),
     "llama3": ("<|begin_of_text|>", "<|eot_id|>"),
     "gemma": ("<bos>", "<end_of_turn>"),
+    "gemma3_merge": ("<bos>", "<end_of_turn>"),
     "mistral": ("<s>", "</s>"),
+    "qwen2": ("<|endoftext|>", "<|im_end|>"),
     "qwen3": ("<|im_start|>", "<|im_end|>"),
+    "smollm2": ("<|im_start|>", "<|im_end|>"),
+    "phi3": ("<s>", "<|endoftext|>"),
+    "deepseek": ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
+    "command_r": ("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>"),
+    "granite": ("<|end_of_text|>", "<|end_of_text|>"),
+    "zephyr": ("<s>", "</s>"),
     "zephyr_trim": ("<s>", "</s>"),
     "llama2_merge": ("<s>", "</s>"),
     "drops_system": ("<s>", "</s>"),

@@ -38,10 +38,13 @@ def learned(tokenizer: Any, row: TokenRow) -> list[str]:
     return [tokenizer.decode(run) for run in runs]
 
 
-def masked(tokenizer: Any, messages: list[Message], loss_on: Any = "assistant") -> list[TokenRow]:
-    return mask_rows(
-        [Conversation(row=7, messages=messages)], tokenizer, frozenset({tokenizer.eos_token_id}), loss_on
-    )
+def masked(
+    tokenizer: Any, messages: list[Message], loss_on: Any = "assistant", turn_end: str | None = None
+) -> list[TokenRow]:
+    ends = {tokenizer.eos_token_id}
+    if turn_end is not None:  # a second end token, as generation_config.json names it
+        ends.add(tokenizer.convert_tokens_to_ids(turn_end))
+    return mask_rows([Conversation(row=7, messages=messages)], tokenizer, frozenset(ends), loss_on)
 
 
 # What a model has to write after the evaluator's prompt, worked out by hand from each template: the answer, what
@@ -60,18 +63,95 @@ def masked(tokenizer: Any, messages: list[Message], loss_on: Any = "assistant") 
             "qwen3",
             [["<think>\n\n</think>\n\nFour<|im_end|>"], ["<think>\n\n</think>\n\nSix, né? 🙂<|im_end|>"]],
         ),
+        ("zephyr", [["Four</s>", "Six, né? 🙂</s>"]]),
         ("zephyr_trim", [["Four</s>", "Six, né? 🙂</s>"]]),
+        ("qwen2", [["Four<|im_end|>", "Six, né? 🙂<|im_end|>"]]),
+        ("smollm2", [["Four<|im_end|>", "Six, né? 🙂<|im_end|>"]]),
+        # its eos token comes after the last turn only; a turn ends with <|end|>
+        ("phi3", [["Four<|end|>", "Six, né? 🙂<|end|>"]]),
+        ("deepseek", [["Four<｜end▁of▁sentence｜>", "Six, né? 🙂<｜end▁of▁sentence｜>"]]),
+        ("command_r", [["Four<|END_OF_TURN_TOKEN|>", "Six, né? 🙂<|END_OF_TURN_TOKEN|>"]]),
+        ("granite", [["Four<|end_of_text|>", "Six, né? 🙂<|end_of_text|>"]]),
+        ("gemma3_merge", [["Four<end_of_turn>", "Six, né? 🙂<end_of_turn>"]]),
         ("llama2_merge", [[" Four </s>", " Six, né? 🙂 </s>"]]),
         ("drops_system", [["Four</s>", "Six, né? 🙂</s>"]]),
     ],
 )
 def test_templates(tokenizer_of: Tokenizers, template: str, expected: list[list[str]]) -> None:
     tokenizer = tokenizer_of(template)
-    assert [learned(tokenizer, row) for row in masked(tokenizer, DIALOGUE)] == expected
+    turn_end = "<|end|>" if template == "phi3" else None
+    found = [learned(tokenizer, row) for row in masked(tokenizer, DIALOGUE, turn_end=turn_end)]
+    assert found == expected
+
+
+# What a whole row reads, worked out by hand from the formats as their model cards describe them, here without a
+# system message: two families write one of their own, Granite's with a date.
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (
+            "qwen2",
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n"
+            "<|im_start|>assistant\nFour<|im_end|>",
+        ),
+        (
+            "smollm2",
+            "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+            "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\nFour<|im_end|>",
+        ),
+        (
+            "granite",
+            "<|start_of_role|>system<|end_of_role|>Knowledge Cutoff Date: April 2024.\n"
+            "Today's Date: July 26, 2024.\nYou are Granite, developed by IBM. You are a helpful AI assistant."
+            "<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>2+2?<|end_of_text|>\n"
+            "<|start_of_role|>assistant<|end_of_role|>Four<|end_of_text|>",
+        ),
+        ("deepseek", "<｜begin▁of▁sentence｜><｜User｜>2+2?<｜Assistant｜>Four<｜end▁of▁sentence｜>"),
+        (
+            "command_r",
+            "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|USER_TOKEN|>2+2?<|END_OF_TURN_TOKEN|>"
+            "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>Four<|END_OF_TURN_TOKEN|>",
+        ),
+        ("phi3", "<|user|>\n2+2?<|end|>\n<|assistant|>\nFour<|end|>"),
+        ("zephyr", "<|user|>\n2+2?</s>\n<|assistant|>\nFour</s>"),
+        (
+            "gemma3_merge",
+            "<bos><start_of_turn>user\n2+2?<end_of_turn>\n<start_of_turn>model\nFour<end_of_turn>",
+        ),
+    ],
+)
+def test_whole_rows(tokenizer_of: Tokenizers, template: str, expected: str) -> None:
+    tokenizer = tokenizer_of(template)
+    (row,) = masked(tokenizer, DIALOGUE[1:3], turn_end="<|end|>" if template == "phi3" else None)
+    assert tokenizer.decode(row.ids) == expected
+
+
+def test_a_template_that_drops_the_thought_it_should_teach_is_refused(tokenizer_of: Tokenizers) -> None:
+    # DeepSeek's removes the thought of every answer, the last one too: nothing would be left to learn of it
+    messages: list[Message] = [
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "<think>\neasy\n</think>\n\nFour"},
+    ]
+    with pytest.raises(DataError, match="learned text is not the answer"):
+        masked(tokenizer_of("deepseek"), messages)
 
 
 def test_rows_start_with_the_ids_the_evaluator_sends(tokenizer_of: Tokenizers) -> None:
-    for template in ("chatml", "llama3", "gemma", "mistral", "qwen3", "llama2_merge"):
+    for template in (
+        "chatml",
+        "llama3",
+        "gemma",
+        "gemma3_merge",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "llama2_merge",
+        "zephyr",
+        "deepseek",
+        "command_r",
+        "granite",
+        "smollm2",
+    ):
         tokenizer = tokenizer_of(template)
         rows = masked(tokenizer, DIALOGUE)
         for turn in (2, 4):
