@@ -21,7 +21,7 @@ class Limits:
     """
 
     tokens: int = 1024
-    slots: int = 64
+    slots: int = 128
     logits: int = 1 << 26
     memory: float = 0.5
     requests: int = 1024
