@@ -1,7 +1,8 @@
 """evalkit's scoring engine beside lm-evaluation-harness: the same rows, base, dtype and threads, in one run.
 
-    python benchmarks/score.py [--quick] [--rows choice label …] [--data ../shared/data] [--model NAME]
+    python benchmarks/score.py [--quick] [--rows choice label …] [--data ../shared/data] [--model NAME] [--out FILE]
 
+With ``--out FILE.json`` each row is kept as soon as it is measured, and a row that is there is not measured again.
 Load time stands apart, answers of both are compared, and the tokens that each runs through the model are counted.
 Data: ``banking77/{train,test}.csv`` (text, category) and ``gsm8k/test.jsonl`` (question) in the data folder.
 """
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,14 @@ def show(row: str, n: int, we: Side, they: Side, m: int, rate: float, parameters
     )
 
 
+def kept_rows(file: Path | None) -> dict[str, Any]:
+    """The rows that an earlier call has measured."""
+    if file is None or not file.is_file():
+        return {}
+    kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return kept
+
+
 def growth(base: Base, data: Data) -> None:
     """How our time grows with samples, shots and choices."""
     print("\n| choice, samples | shots | choices | seconds | tokens |\n|---|---|---|---|---|")
@@ -267,6 +276,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=None, help="batch sizes to try")
     parser.add_argument(
         "--growth", action="store_true", help="how our time grows with samples, shots and choices"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="JSON file that keeps the rows; one that is there is gone on with"
     )
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--process", help=argparse.SUPPRESS)
@@ -306,8 +318,20 @@ def main() -> None:
     print("| work | n | evalkit | n | lm-eval | ratio a sample | target | same answers | of the GEMM limit |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
+        kept = kept_rows(arguments.out)
         for row in arguments.rows:
             n, m = sizes[row]
+            if row in kept:
+                show(
+                    row,
+                    kept[row]["n"],
+                    Side(**kept[row]["evalkit"]),
+                    Side(**kept[row]["lm_eval"]),
+                    kept[row]["m"],
+                    rate,
+                    parameters,
+                )
+                continue
             if row in ("adapters", "first"):
                 for i in range(4 if row == "adapters" else 0):
                     (Path(folder) / f"adapter{i}").mkdir()
@@ -318,6 +342,9 @@ def main() -> None:
                 ours(base, requests[:1])
                 we, they = ours(base, requests), best(lm, requests[:m], arguments.batches)
             show(row, n, we, they, m, rate, parameters)
+            kept[row] = {"n": n, "m": m, "machine": told, "evalkit": asdict(we), "lm_eval": asdict(they)}
+            if arguments.out is not None:
+                arguments.out.write_text(json.dumps(kept, indent=1), encoding="utf-8")
     if arguments.growth:
         growth(base, data)
 

@@ -79,11 +79,13 @@ class Choice:
         text: The option.
         logprob: Sum of the natural log-probabilities of its tokens after the prompt; ≤ 0.
         tokens: Number of tokens the sum runs over.
+        greedy: Whether each of its tokens is the most likely one at its place; None where that is not known.
     """
 
     text: str
     logprob: float
     tokens: int
+    greedy: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,15 @@ class Request:
 
     Attributes:
         id: The sample's id.
-        kind: ``generate`` an answer, rate each ``choice``, or measure the ``perplexity`` of the text.
+        kind: ``generate`` an answer, rate each ``choice``, measure the ``perplexity`` of the text, or hold a
+            ``conversation``, whose prompt is its script; models are asked for its turns one by one, as ``generate``.
         prompt: Messages (rendered with the model's chat template) or plain text.
         generation: Settings for ``generate``.
         choices: The continuations to rate, for ``choice``; each exactly as appended to the prompt.
     """
 
     id: str
-    kind: Literal["generate", "choice", "perplexity"]
+    kind: Literal["generate", "choice", "perplexity", "conversation"]
     prompt: Prompt
     generation: Generation = Generation()
     choices: tuple[str, ...] = ()
@@ -141,7 +144,7 @@ class Output:
 
     Attributes:
         id: The sample's id.
-        text: The answer; a list where several samples per prompt were asked for.
+        text: The answer; a list where several samples per prompt were asked for, and of a conversation's turns.
         finish: ``stop`` (end token or stop string), ``length`` (cut at the limit), ``error``.
         prompt_tokens: Tokens of the prompt (0 where unknown).
         output_tokens: Tokens of the answer, the end token included; all samples together.

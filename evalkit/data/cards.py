@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from evalkit.catalog import Entry, find
 from evalkit.data.attacks import attacked
+from evalkit.data.dialogue import faults_of
 from evalkit.data.rows import Row, bad_rows, packaged, read_rows
 from evalkit.data.templates import Template, is_template
 from evalkit.errors import CatalogError, SpecError, nearest
+from evalkit.harness import PREFIX, Harness, open_harness
 from evalkit.records import Message, Prompt, Sample
 from evalkit.specs.load import load_task
-from evalkit.specs.task import HubData, LmEvalData, MetricUse, PackageData, TaskSpec
+from evalkit.specs.task import HubData, LmEvalData, MetricUse, PackageData, TaskData, TaskSpec
 
 __all__ = ["Split", "TaskCard", "answer_text", "load_card", "slice_of"]
 
@@ -62,6 +64,14 @@ class TaskCard:
         return [*(["transform"] if self.spec.attacks else []), *self.spec.slices]
 
     @cached_property
+    def harness(self) -> Harness | None:
+        """The task of lm-evaluation-harness whose rows and prompts these are; None for a task of its own."""
+        named = self.spec.data.test
+        if not isinstance(named, LmEvalData):
+            return None
+        return open_harness(named.lm_eval, self.entry.path, chat=self.spec.chat is True)
+
+    @cached_property
     def template(self) -> Template | None:
         """The compiled prompt; None where the messages come from the row."""
         if self.spec.messages is not None:
@@ -81,6 +91,8 @@ class TaskCard:
                 names; up to 20 are named.
             SpecError: The card names no such split, or its prompt reads a field that a row does not have.
         """
+        if split == "test" and self.harness is not None:
+            return self.harness.samples()
         rows = read_rows(self.source(split))
         problems: list[str] = []
         samples: list[Sample] = []
@@ -148,11 +160,37 @@ class TaskCard:
         )
 
     def _input(self, row: Row, problems: list[str]) -> Prompt:
+        if self.spec.kind == "conversation":
+            return self._script(row, problems)
         if self.template is None:
             return _row_messages(row, str(self.spec.messages), problems)
         if self.spec.kind == "perplexity":
             return self.template.text(row.data, row.place)
         return self.template.messages(row.data, row.place)
+
+    def _script(self, row: Row, problems: list[str]) -> list[Message]:
+        """The user's turns; the prompt's system block stands before the first."""
+        if self.spec.turns is None:
+            script = _row_messages(row, str(self.spec.messages), problems)
+            if script and (fault := faults_of(script)) is not None:
+                problems.append(f"{row.place}: {self.spec.messages!r} is no conversation: {fault}.")
+            return script
+        turns = _field(row, self.spec.turns, "turns", problems)
+        template = self.template
+        if turns is None or template is None:
+            return []
+        if not (isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns)):
+            problems.append(f"{row.place}: {self.spec.turns!r} must be a list of the user's turns, as texts.")
+            return []
+        script = []
+        for number, turn in enumerate(turns, start=1):
+            said = template.messages({**row.data, "turn": turn, "number": number}, row.place)
+            script += [message for message in said if number == 1 or message["role"] != "system"]
+            if [message["role"] for message in said if message["role"] != "system"] != ["user"]:
+                problems.append(
+                    f"{row.place}: turn {number}: the prompt must make one message of the user, not empty."
+                )
+        return script
 
     def _target(self, row: Row, problems: list[str]) -> Any:
         named = str(self.spec.target)
@@ -175,20 +213,64 @@ class TaskCard:
         return choices
 
 
-def load_card(name: str, roots: Sequence[Path] = (), *, seed: int) -> TaskCard:
+def load_card(name: str, roots: Sequence[Path] = (), *, seed: int, chat: bool | None = None) -> TaskCard:
     """Open a task by its name in the catalog, or by the path of its folder or card.
 
     Args:
         name: ``gsm8k``, ``./my/task`` or ``my/task/task.yaml``; a relative path is looked for in each root.
         roots: The project's folders, the study's first.
         seed: Of few-shot draws and of ``limit``.
+        chat: In place of the card's ``chat:``; None keeps it.
 
     Raises:
         CatalogError: No such task.
         SpecError: Its card is wrong.
     """
+    if name.startswith(PREFIX):
+        return _from_harness(name.removeprefix(PREFIX), roots, seed, bool(chat))
     entry = _by_path(name, roots) if os.sep in name or "/" in name else find("tasks", name, roots)
-    return TaskCard(entry, load_task(entry.card), seed)
+    spec = load_task(entry.card)
+    if chat is not None:
+        spec = spec.model_copy(update={"chat": chat})
+    card = TaskCard(entry, spec, seed)
+    return card if card.harness is None else _with_harness(card, card.harness)
+
+
+def _from_harness(name: str, roots: Sequence[Path], seed: int, chat: bool) -> TaskCard:
+    """A task of lm-evaluation-harness as a card: all that is not in its own YAML has its default."""
+    folder = next((root for root in roots if (root / name).is_file()), Path())
+    harness = open_harness(name, folder, chat=chat)
+    uses = [MetricUse(metric=PREFIX + metric.name) for metric in harness.metrics]
+    data = TaskData(test=LmEvalData(lm_eval=harness.place))
+    spec = TaskSpec(task=harness.name, data=data, kind=harness.kind, chat=chat, metrics=uses)
+    return _with_harness(
+        TaskCard(Entry("tasks", harness.name, harness.folder, "lm_eval"), spec, seed), harness
+    )
+
+
+def _with_harness(card: TaskCard, harness: Harness) -> TaskCard:
+    """The card with what its ``lm_eval:`` metrics have to know of the task."""
+    known = {PREFIX + metric.name: metric for metric in harness.metrics}
+    if card.spec.kind != harness.kind:
+        raise SpecError(
+            f"{card.entry.card}: kind: expected {harness.kind}, as {harness.name} has; got {card.spec.kind}."
+        )
+    uses = []
+    for use in card.spec.metrics:
+        if use.metric.startswith(PREFIX):
+            if use.metric not in known:
+                listed = f"{', '.join(known)}.{nearest(use.metric, known)}"
+                raise SpecError(f"{card.entry.card}: no metric {use.metric!r}; {harness.name} has {listed}")
+            about = known[use.metric]
+            settings = {
+                "task": harness.place,
+                "aggregation": about.aggregation,
+                "higher_is_better": about.higher_is_better,
+                "chat": harness.chat,
+            }
+            use = MetricUse(metric=use.metric, settings=settings)
+        uses.append(use)
+    return TaskCard(card.entry, card.spec.model_copy(update={"metrics": uses}), card.seed)
 
 
 def answer_text(target: Any) -> str:

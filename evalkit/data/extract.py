@@ -7,6 +7,8 @@ beside the card returns for the text (None: nothing found).
 
 Where nothing is found the answer counts as the empty answer, so that it is wrong rather than unscored: a
 model that does not give the answer in the form that was asked for has not answered.
+
+Of a conversation, metrics read the last answer, by the same rules.
 """
 
 from __future__ import annotations
@@ -33,10 +35,14 @@ Extractor = Callable[[str], str | None]
 def extract(task: TaskCard, output: Output) -> Output:
     """Return the output with what the task's rule finds in it; unchanged where the task has no rule.
 
+    Of a conversation, the last answer is what metrics read.
+
     Raises:
         SpecError: The card's rule is none.
         CatalogError: The card's function is missing or raises.
     """
+    if task.spec.kind == "conversation" and not isinstance(output.text, str):
+        output = replace(output, text=output.text[-1] if output.text else "")
     rule = task.spec.extract
     if rule is None:
         return output

@@ -8,6 +8,7 @@ In a chat the few-shot examples are turns before the question. As text, parts ar
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 from evalkit.data.cards import TaskCard, answer_text
 from evalkit.errors import SpecError
@@ -41,6 +42,8 @@ def build_request(
         DataError: The pool's rows are missing or bad.
     """
     spec = task.spec
+    if task.harness is not None:
+        return task.harness.request(sample.id, system=system, fewshot=fewshot, seed=seed)
     prompt = prompt_of(task, sample, chat=chat, system=system, fewshot=fewshot, seed=seed)
     if spec.kind == "perplexity":
         return Request(sample.id, "perplexity", prompt)
@@ -64,7 +67,8 @@ def build_request(
         repetition_penalty=settings.repetition_penalty,
         logprobs=settings.logprobs,
     )
-    return Request(sample.id, "generate", prompt, generation)
+    kind: Literal["generate", "conversation"] = "conversation" if spec.kind == "conversation" else "generate"
+    return Request(sample.id, kind, prompt, generation)
 
 
 def prompt_of(
@@ -87,6 +91,8 @@ def prompt_of(
     heads = [message for message in sample.input if message["role"] == "system"]
     if system is not None:
         heads = [Message(role="system", content=system)] if system else []
+    if task.spec.kind == "conversation":  # always a chat: a model without a template gets a plain one
+        return [*heads, *_turns(sample)]
     if not (chat if task.spec.chat == "auto" else task.spec.chat):
         return _as_text(task, heads, shots, sample)
     messages = list(heads)

@@ -35,22 +35,31 @@ class Task(TaskCard):
     sha256: str
 
 
-def load_task(name: str, roots: Sequence[Path] = (), *, limit: int | None = None, seed: int) -> Task:
+def load_task(
+    name: str,
+    roots: Sequence[Path] = (),
+    *,
+    limit: int | None = None,
+    seed: int,
+    chat: bool | None = None,
+) -> Task:
     """Load a task and its test rows.
 
     Args:
-        name: A name of the catalog, or the path of a task's folder or card.
+        name: A name of the catalog, the path of a task's folder or card, or ``lm_eval:`` with a name or the path of
+            a YAML of lm-evaluation-harness.
         roots: The project's folders, the study's first.
         limit: Take at most so many samples: a seeded random subset that depends on the ids alone, so that
             a limit of 50 is part of a limit of 100. Of a task with attacks, all forms of a request or none.
         seed: Of the subset and of few-shot draws.
+        chat: In place of the card's ``chat:``; None keeps it.
 
     Raises:
         CatalogError: No such task.
         SpecError: Its card or prompt is wrong.
         DataError: Its rows are missing or bad.
     """
-    card = load_card(name, roots, seed=seed)
+    card = load_card(name, roots, seed=seed, chat=chat)
     samples = _subset(card, card.read("test"), limit, seed)
     _check_slices(card, samples)
     return Task(card.entry, card.spec, seed, samples, _sha256(card, samples))
@@ -77,11 +86,16 @@ def training_conversations(
         split: Which rows.
 
     Raises:
-        SpecError: The card has no such split or no ``target``.
+        SpecError: The card has no such split or no ``target``, or is a conversation.
         DataError: The rows are missing or bad, or have empty targets.
     """
     if task.spec.target is None and task.spec.kind != "perplexity":
         raise SpecError(f"{task.entry.card}: training on task {task.name!r} needs `target:` in its card.")
+    if task.spec.kind == "conversation":
+        raise SpecError(
+            f"{task.entry.card}: task {task.name!r} is a conversation: its rows have no answers to learn. "
+            "Train on rows with `messages`."
+        )
     samples = task.read(split)
     empty = [sample.id for sample in samples if not _answer(task, sample).strip()]
     if empty:
@@ -132,7 +146,14 @@ def _check_slices(card: TaskCard, samples: list[Sample]) -> None:
 
 
 def _sha256(card: TaskCard, samples: list[Sample]) -> str:
-    spec = card.spec.model_dump(mode="json", exclude={"description", "data"})
+    if card.harness is not None:
+        names = [use.metric for use in card.spec.metrics]
+        asked = [sample.id for sample in samples]
+        return digest(
+            {"harness": card.harness.sha256, "chat": card.spec.chat, "metrics": names, "ids": asked}
+        )
+    unused = {"turns"} if card.spec.turns is None else set()  # a new key leaves the hashes of old cards alone
+    spec = card.spec.model_dump(mode="json", exclude={"description", "data", *unused})
     folder = card.entry.path
     named = [value for use in card.spec.metrics for value in use.settings.values() if isinstance(value, str)]
     files = {*folder.glob("*.j2"), *folder.glob("*.py"), *(folder / name for name in named)}

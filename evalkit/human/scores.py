@@ -108,7 +108,12 @@ def sample_scores(
 
 
 def series_result(
-    series: Series, clusters: Mapping[str, str | None], *, confidence: float = 0.95, seed: int = 0
+    series: Series,
+    clusters: Mapping[str, str | None],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """The object of ``results.json`` ``scores`` for a series: the same statistics as any metric's.
 
@@ -117,6 +122,7 @@ def series_result(
         clusters: Sample id → its cluster.
         confidence: Two-sided level of the interval.
         seed: Of the bootstrap.
+        exact: Clopper–Pearson for yes or no, in place of Wilson's.
     """
     ids = list(series.scores)
     interval = bootstrap_interval(
@@ -128,6 +134,7 @@ def series_result(
         resamples=RESAMPLES,
         seed=seed,
         bounds=series.question.bounds or (-np.inf, np.inf),
+        strict=exact,
     )
     question = series.question
     made_of = signature(
@@ -160,6 +167,7 @@ def compare_series(
     *,
     confidence: float = 0.95,
     seed: int = 0,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """The object of ``comparisons`` for a candidate and its control, on the samples that both were rated on."""
     ids = [id_ for id_ in first.scores if id_ in second.scores]
@@ -177,6 +185,7 @@ def compare_series(
         resamples=RESAMPLES,
         seed=seed,
         bounds=first.question.bounds or (-np.inf, np.inf),
+        exact=exact,
     )
     gains = (ours - theirs) * (1 if first.question.higher_is_better else -1)
     return {

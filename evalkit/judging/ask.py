@@ -120,7 +120,7 @@ def ask(model: Model, questions: Sequence[Question], *, seed: int | None = None)
                 continue
             try:
                 verdict = read_verdict(
-                    output.first, menu_of(one.question.judge), one.question.outputs, one.mark
+                    output.first, menu_of(one.question.judge), one.question.under_test, one.mark
                 )
             except NoVerdictError as error:
                 cut = " (it was cut at max_new_tokens)" if output.finish == "length" else ""

@@ -13,6 +13,7 @@ from evalkit.judging.card import Judge
 from evalkit.judging.prompts import Question
 from evalkit.judging.records import Judgement, Order, Winner
 from evalkit.judging.verdicts import Verdict
+from evalkit.records import Prompt
 
 __all__ = ["Case", "judgement_of", "questions_of"]
 
@@ -25,7 +26,7 @@ class Case:
         candidate: Whose.
         task: On which task.
         id: The sample's id.
-        input: What was asked, as text.
+        input: What was asked, as text; of a conversation its messages before the answer.
         output: The answer; None where there is none, with ``error``.
         reference: The target as text.
         fields: Of the sample's row.
@@ -38,7 +39,7 @@ class Case:
     candidate: str
     task: str
     id: str
-    input: str
+    input: Prompt
     output: str | None
     reference: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)

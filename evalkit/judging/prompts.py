@@ -30,7 +30,7 @@ class Question:
     Attributes:
         id: Unique among the questions asked together.
         judge: Who.
-        input: What the candidate was asked, as text.
+        input: What the candidate was asked, as text; of a conversation its messages before the answer.
         outputs: The answer under test; two, as shown, for a pairwise judge.
         reference: The target as text, or None.
         fields: Of the sample's row.
@@ -41,13 +41,19 @@ class Question:
 
     id: str
     judge: Judge
-    input: str
+    input: Prompt
     outputs: tuple[str, ...]
     reference: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     criterion: Criterion | None = None
     item: int | None = None
     vote: int = 0
+
+    @property
+    def under_test(self) -> tuple[str, ...]:
+        """Texts of candidates: the answer, and those before it in a conversation."""
+        turns = [] if isinstance(self.input, str) else self.input
+        return (*(turn["content"] for turn in turns if turn["role"] == "assistant"), *self.outputs)
 
     def content(self) -> dict[str, Any]:
         """Everything that can change the verdict, as JSON values: the key of the cache."""
@@ -77,7 +83,7 @@ def fence_mark(question: Question, seed: int | None = None) -> str:
         seed: For a model in this process: the mark then follows from it and from the texts themselves, so that
             equal runs give equal verdicts.
     """
-    texts = [question.input, *question.outputs, question.reference or ""]
+    texts = [spoken(question.input), *question.outputs, question.reference or ""]
     turn = 0
     while True:
         mark = secrets.token_hex(8) if seed is None else digest([seed, turn, question.content()])[:16]
@@ -101,7 +107,7 @@ def question_messages(question: Question, mark: str, *, word: bool = False) -> l
     criterion = question.criterion
     checks = [check.question for check in spec.questions]
     values: dict[str, Any] = {
-        "input": _fenced("TASK", question.input, mark),
+        "input": _fenced("TASK", _turns(question.input, mark), mark),
         "fields": {name: _fenced("FIELD", _plain(value), mark) for name, value in question.fields.items()},
         "reference": None if question.reference is None else _fenced("REFERENCE", question.reference, mark),
         "criterion": None if criterion is None else {"name": criterion.criterion, "ask": criterion.ask},
@@ -128,6 +134,13 @@ def spoken(prompt: Prompt) -> str:
     if len(prompt) == 1:
         return prompt[0]["content"]
     return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in prompt)
+
+
+def _turns(prompt: Prompt, mark: str) -> str:
+    """A conversation with delimiters about each turn, or an answer in it could go on as another's turn."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(_fenced(f"TURN of the {turn['role']}", turn["content"], mark) for turn in prompt)
 
 
 def _fenced(name: str, text: str, mark: str) -> str:

@@ -39,6 +39,7 @@ METRICS: dict[str, str] = {
     "json_valid": "json_answers:JsonValid",
     "latency": "usage:Latency",
     "math_answer": "math_answer:MathAnswer",
+    "lm_eval:NAME": "lm_eval:lm_eval_metric",
     "mcc": "classification:Mcc",
     "output_tokens": "usage:OutputTokens",
     "over_refusal": "refusal:OverRefusal",
@@ -83,6 +84,10 @@ def get_metric(name: str, /, **settings: Any) -> Metric:
     if name == "evaluate:NAME":
         raise MetricError(
             "Any metric of Hugging Face's evaluate: its name takes the place of NAME (evaluate:meteor)."
+        )
+    if name == "lm_eval:NAME":
+        raise MetricError(
+            "A metric of a task of lm-evaluation-harness: name the task (tasks: [lm_eval:NAME])."
         )
     base, implied = _parse(name)
     if base in _REGISTERED:
@@ -130,6 +135,8 @@ def _parse(name: str) -> tuple[str, dict[str, Any]]:
         return "pass@K", {"k": int(match[1])}
     if name.startswith("evaluate:") and name != "evaluate:NAME":
         return "evaluate:NAME", {"name": name.removeprefix("evaluate:")}
+    if name.startswith("lm_eval:") and name != "lm_eval:NAME":
+        return "lm_eval:NAME", {"name": name.removeprefix("lm_eval:")}
     return name, {}
 
 

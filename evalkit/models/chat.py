@@ -8,6 +8,7 @@ tokens. A base model without a template gets ``PLAIN_TEMPLATE``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
@@ -39,7 +40,15 @@ PLAIN_TEMPLATE = (
 """
 
 _SENTINEL = "qzSYSTEMxk"
-_FIXED_DATE = "26 Jul 2024"
+_FIXED_DATE = "26 Jul 2024"  # Llama 3's own default
+_FIXED_DAY = datetime(2024, 7, 26)
+_FIXED_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{- format"
+    + "".join(f" | replace('%{code}', '{_FIXED_DAY.strftime('%' + code)}')" for code in "aAbBdeHIjmMpSyY")
+    + f" | replace('%-d', '{_FIXED_DAY.day}') | replace('%-m', '{_FIXED_DAY.month}')"
+    + " -}}{%- endmacro +%}"
+)
+"""Put before a template that asks what day it is: its own ``strftime_now``, at which time stands still."""
 
 
 def has_chat_template(tokenizer: Any) -> bool:
@@ -61,7 +70,7 @@ def render(tokenizer: Any, messages: Sequence[Message], add_generation_prompt: b
     """Write a chat as the text the model was made for.
 
     Where the template refuses or drops a system role, the system text goes before the next user message.
-    Templates that write today's date (Llama 3) get a fixed one: a study gives the same prompt tomorrow.
+    Templates that write today's date (Llama 3, Granite) get a fixed one: a study gives the same prompt tomorrow.
 
     Args:
         tokenizer: Slow or fast, with or without a template.
@@ -180,6 +189,10 @@ def _system_probe(key: _ById, template: str) -> bool:
 
 
 def _apply(tokenizer: Any, messages: Sequence[Message], template: str | None, generation: bool) -> str:
+    own = tokenizer.chat_template if template is None else template
+    own = own["default"] if isinstance(own, dict) else own
+    if "strftime_now" in own:
+        template = _FIXED_CLOCK + own
     text = tokenizer.apply_chat_template(
         [dict(message) for message in messages],
         chat_template=template,

@@ -23,7 +23,7 @@ from evalkit.signature import digest
 
 __all__ = ["VERSION", "LocalModel", "ids_sha256", "local_fingerprint"]
 
-VERSION = 2
+VERSION = 3
 """Raised when the same weights and settings may give other answers than before; part of cache keys."""
 
 logger = logging.getLogger(__name__)
@@ -241,10 +241,11 @@ def _rated(item: _Encoded, found: Sequence[Rated]) -> Output:
         return _error(request, failed, item.ids)
     if request.kind == "perplexity":  # the windows of one text
         text = request.prompt if isinstance(request.prompt, str) else ""
-        whole = Choice(text, sum(each.values[0] for each in found), len(item.ids))
+        total, greedy = sum(each.values[0] for each in found), all(each.greedy[0] for each in found)
+        whole = Choice(text, total, len(item.ids), greedy)
         return replace(_chosen(item, (whole,), seconds), text="", output_tokens=0)
     (_, continuations), values = item.rated[0], found[0].values
-    choices = zip(request.choices, values, map(len, continuations), strict=True)
+    choices = zip(request.choices, values, map(len, continuations), found[0].greedy, strict=True)
     return _chosen(item, tuple(Choice(*choice) for choice in choices), seconds)
 
 

@@ -88,6 +88,7 @@ async def post(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
         TimeoutError: No reply in time.
         BadReplyError: The reply breaks off, is no JSON, or has no choices.
     """
+    import aiohttp
     import httpx2
     import openai
 
@@ -96,15 +97,20 @@ async def post(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
     except openai.APIStatusError as error:
         told = " ".join(str(error.message).split())[:300]
         raise RefusedError(error.status_code, told, retry_after(error.response.headers)) from error
-    except openai.APITimeoutError as error:
-        raise TimeoutError from error
     except openai.APIConnectionError as error:
         cause = error.__cause__
+        # aiohttp tells more than httpx's names for it, under which a server that hangs up is a timeout.
+        inner = getattr(cause, "__cause__", None)
+        unreachable = isinstance(inner, aiohttp.ClientConnectorError)
+        late = isinstance(error, openai.APITimeoutError) if inner is None else isinstance(inner, TimeoutError)
+        if late and not unreachable:
+            raise TimeoutError from error
         # A reply that breaks off has reached a server; only a refused or lost connection has not.
-        broken = isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError)
-        if broken:
+        lost = isinstance(inner, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)
+        if not unreachable and (lost or isinstance(cause, httpx2.RemoteProtocolError | httpx2.ReadError)):
             raise BadReplyError(f"the reply breaks off ({cause})") from error
-        raise RefusedError(None, f"{type(cause).__name__}: {cause}" if cause else str(error)) from error
+        why = inner or cause
+        raise RefusedError(None, f"{type(why).__name__}: {why}" if why else str(error)) from error
     try:
         value = json.loads(response.content)
     except ValueError as error:

@@ -122,7 +122,7 @@ class OpenAIModel:
             loop.close()
 
     async def _all(self, requests: list[Request], key: str, finished: queue.SimpleQueue[Any]) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAioHttpClient
 
         self._pace = Pace(self.server.concurrency)  # its futures belong to this loop
         waiting = iter(requests)
@@ -131,6 +131,7 @@ class OpenAIModel:
             base_url=self.server.base_url,
             max_retries=0,  # this module's own tries see every refusal and slow all calls down
             timeout=self.server.deadline,
+            http_client=DefaultAioHttpClient(timeout=self.server.deadline),  # half the time of httpx's own
         ) as client:
 
             async def work() -> None:

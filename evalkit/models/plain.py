@@ -59,10 +59,11 @@ class PlainEngine:
     def rate(self, items: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Iterator[Rated]:
         """See ``rating.Rater``; every continuation is a pass of its own, after its whole prompt."""
         for index, (prompt, continuations) in enumerate(items):
-            clock, rated = time.perf_counter(), Rated(index, [])
+            clock, rated = time.perf_counter(), Rated(index, [], [])
             try:
                 self._ready()
-                rated.values = [self._likelihood(prompt, continuation) for continuation in continuations]
+                found = [self._likelihood(prompt, continuation) for continuation in continuations]
+                rated.values, rated.greedy = [value for value, _ in found], [best for _, best in found]
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -98,20 +99,22 @@ class PlainEngine:
                 [row.tokens[-1] for row in rows]
             )  # a finished row that is still here repeats itself unread
 
-    def _likelihood(self, prompt: Sequence[int], continuation: Sequence[int]) -> float:
-        """Log-likelihood of a continuation, in chunks over one cache."""
+    def _likelihood(self, prompt: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+        """Log-likelihood of a continuation, in chunks over one cache, and whether it is the greedy one."""
         inputs = [*prompt, *continuation[:-1]]
         ids = torch.tensor([inputs], device=self._base.device)
         following = torch.tensor([[0] * (len(prompt) - 1) + list(continuation)], device=self._base.device)
-        total, cache = 0.0, None
+        total, greedy, cache = 0.0, True, None
         for start in range(0, len(inputs), CHUNK):
             stop = min(start + CHUNK, len(inputs))
             positions = torch.arange(start, stop, device=self._base.device)[None]
             mask = torch.ones((1, stop), dtype=torch.long, device=self._base.device)
             logits, cache = _run(self._base, ids[:, start:stop], mask, positions, cache)
-            values = _log_probabilities(logits, following[:, start:stop].to(logits.device))
-            total += float(values[:, max(len(prompt) - 1 - start, 0) :].double().sum())
-        return total
+            wanted, first = following[:, start:stop].to(logits.device), max(len(prompt) - 1 - start, 0)
+            values = _log_probabilities(logits, wanted)
+            total += float(values[:, first:].double().sum())
+            greedy &= bool((logits.argmax(-1) == wanted)[:, first:].all())
+        return total, greedy
 
 
 class _Batch:

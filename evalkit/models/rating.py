@@ -26,12 +26,14 @@ class Rated:
     Attributes:
         index: Its place among the prompts.
         values: Sum of the natural log-probabilities of each continuation's tokens.
+        greedy: Whether each continuation is what greedy decoding would write.
         seconds: Its share of the time of its passes.
         error: Why there are no values.
     """
 
     index: int
     values: list[float]
+    greedy: list[bool]
     seconds: float = 0.0
     error: str | None = None
 
@@ -104,7 +106,7 @@ class Rater:
     ) -> None:
         self._engine, self._ready, self._items = engine, ready, items
         self._most, self._rows = limits.tokens, rows
-        self._found = [Rated(i, [0.0] * len(continuations)) for i, (_, continuations) in enumerate(items)]
+        self._found = [Rated(i, *_nothing(continuations)) for i, (_, continuations) in enumerate(items)]
         self._waiting = deque(
             part
             for index, leaf in merge_prompts([prompt for prompt, _ in items])
@@ -168,7 +170,7 @@ class Rater:
             # One part alone: its prompt is rated again from the beginning, in smaller ones.
             self._rows = max(1, rows // 2)
             self._drop(index)
-            self._found[index].values = [0.0] * len(continuations)
+            self._found[index].values, self._found[index].greedy = _nothing(continuations)
             self._waiting.extendleft(reversed(_parts(index, Run(prompt, users=1), continuations, self._rows)))
             return
         self._drop(index)
@@ -181,6 +183,11 @@ class Rater:
             if part.index == index:
                 part.leaf.release()
         self._waiting = deque(part for part in self._waiting if part.index != index)
+
+
+def _nothing(continuations: Sequence[Sequence[int]]) -> tuple[list[float], list[bool]]:
+    """Sums and flags before any token is rated."""
+    return [0.0] * len(continuations), [True] * len(continuations)
 
 
 def _parts(index: int, leaf: Run, continuations: Sequence[Sequence[int]], rows: int) -> list[_Part]:
@@ -242,5 +249,7 @@ def _add(logits: torch.Tensor, parts: Sequence[_Part], found: Sequence[Rated]) -
     rows = torch.tensor([pair[0] for pair in pairs], dtype=torch.long, device=logits.device)
     tokens = torch.tensor([pair[1] for pair in pairs], dtype=torch.long, device=logits.device)
     values = logits[rows, tokens] - logits.logsumexp(-1)[rows]
-    for (_, _, index, i), value in zip(pairs, values.double().tolist(), strict=True):
+    best = (logits.argmax(-1)[rows] == tokens).tolist()
+    for (_, _, index, i), value, first in zip(pairs, values.double().tolist(), best, strict=True):
         found[index].values[i] += value
+        found[index].greedy[i] &= first

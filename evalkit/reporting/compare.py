@@ -20,7 +20,7 @@ from evalkit.reporting.runs import find_run
 from evalkit.reporting.tables import board
 from evalkit.running.folder import RunFolder
 from evalkit.running.leaders import lead, unit_parts
-from evalkit.running.score import RESAMPLES, correct, uncorrected
+from evalkit.running.score import RESAMPLES, correct, statistics_of, uncorrected
 from evalkit.signature import measured_as
 from evalkit.stats import paired_difference
 
@@ -182,6 +182,7 @@ def _references(scores: Iterable[Json], controls: set[str]) -> dict[tuple[str, s
 
 def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> list[Comparison]:
     made: list[Comparison] = []
+    asked = statistics_of(control.run.run())
     loaded: dict[str, dict[str, Json]] = {}
     for member in members:
         rows: dict[str, dict[str, Json]] = {}
@@ -194,12 +195,12 @@ def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> lis
                 rows[task] = _rows(member, task)
             if task not in loaded:
                 loaded[task] = _rows(control, task)
-            found = _compare(score, other, rows[task], loaded[task], seed)
+            found = _compare(score, other, rows[task], loaded[task], seed, asked.exact)
             if found is not None:
                 made.append(
                     replace(found, candidate=member.name, control=control.name, task=task, metric=metric)
                 )
-    return correct(made)
+    return correct(made, method=asked.correction)
 
 
 def _with_leaders(
@@ -236,7 +237,7 @@ def _rows(member: _Member, task: str) -> dict[str, Json]:
 
 
 def _compare(
-    score: Json, other: Json, mine: Mapping[str, Json], theirs: Mapping[str, Json], seed: int
+    score: Json, other: Json, mine: Mapping[str, Json], theirs: Mapping[str, Json], seed: int, exact: bool
 ) -> Comparison | None:
     """Compare two scores whose value is the mean of their samples' scores; None for a corpus metric."""
     metric = score["metric"]
@@ -257,6 +258,7 @@ def _compare(
         clusters=[mine[i].get("cluster") for i in ids],
         resamples=RESAMPLES,
         seed=seed,
+        exact=exact,
     )
     better = (ours - control) * (1 if score.get("higher_is_better", True) else -1)
     return uncorrected(found, ids, better, candidate="", control="", task="", metric=metric)

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalkit.reporting import formats
 from evalkit.reporting.tables import Board, Cell, Column
+from evalkit.running.answers import final_answer
 from evalkit.running.folder import RunFolder
 
 __all__ = ["form_notes"]
@@ -61,10 +62,9 @@ def _note(folder: RunFolder, table: Board, column: Column, control: str) -> str:
 
 def _holds_target(row: Json) -> bool:
     """Whether a word-bounded copy of an accepted text is in the answer, in any case."""
-    output, target = row.get("output"), row.get("target")
-    answer = output[0] if isinstance(output, list) and output else output
+    target, answer = row.get("target"), final_answer(row)
     accepted = target if isinstance(target, list) else [target]
-    return isinstance(answer, str) and any(
+    return any(
         re.search(rf"(?<!\w){re.escape(text.strip())}(?!\w)", answer, re.IGNORECASE)
         for text in accepted
         if isinstance(text, str) and text.strip()

@@ -11,6 +11,7 @@ from evalkit.records import Choice, Output, Request
 from evalkit.running.cache import Cache
 from evalkit.running.keys import answer_key
 from evalkit.running.progress import Progress
+from evalkit.running.turns import converse, recorded
 
 __all__ = ["answer"]
 
@@ -20,13 +21,29 @@ def answer(
 ) -> list[Output]:
     """Return an output for every request, in order; only what is not in the cache is asked.
 
+    Conversations are held turn by turn (``running.turns``), each turn stored by itself; recorded ones come whole.
+
     Args:
         model: Who answers.
-        requests: n requests with distinct ids.
+        requests: n requests with distinct ids; all of them conversations, or none.
         cache: Where finished answers are kept.
         progress: Told of every finished sample.
         label: Names the stage to the reader: ``base · tickets``.
     """
+    if not any(request.kind == "conversation" for request in requests):
+        return _answer(model, requests, cache, progress, label)
+    if model.fingerprint().get("by") == "id":
+        whole = [replace(request, kind="generate") for request in requests]
+        outputs = _answer(model, whole, cache, progress, label)
+        return [recorded(request, output) for request, output in zip(requests, outputs, strict=True)]
+    return converse(
+        requests, lambda asked, turn: _answer(model, asked, cache, progress, f"{label} · turn {turn}")
+    )
+
+
+def _answer(
+    model: Model, requests: Sequence[Request], cache: Cache, progress: Progress, label: str
+) -> list[Output]:
     fingerprint = dict(model.fingerprint())
     keys = {request.id: answer_key(fingerprint, request) for request in requests}
     stored = cache.get_many(keys.values())

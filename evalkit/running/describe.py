@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.data.dialogue import as_spoken, turns_asked
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
 from evalkit.models.chat import has_chat_template, prompt_ids
 from evalkit.models.loading import load_tokenizer
 from evalkit.models.registry import resolve
+from evalkit.records import Prompt, Request
 from evalkit.running.judge_costs import describe_judges
 from evalkit.running.plan import Plan, Planned, primary_metric
 from evalkit.running.power import task_power
@@ -113,4 +115,12 @@ def _tokens(planned: Planned, plan: Plan, task: Task, tokenizer: Any) -> int:
         build_request(task, sample, chat=chat, system=system, fewshot=fewshot, seed=plan.study.seed)
         for sample in task.samples
     )
-    return sum(len(prompt_ids(tokenizer, request.prompt)) for request in requests)
+    return sum(len(prompt_ids(tokenizer, prompt)) for request in requests for prompt in _prompts(request))
+
+
+def _prompts(request: Request) -> list[Prompt]:
+    """What is read for an answer; of a conversation, every turn's, as if the answers before it were empty."""
+    if request.kind != "conversation" or isinstance(request.prompt, str):
+        return [request.prompt]
+    script = request.prompt
+    return [as_spoken(script, [""] * turn) for turn in range(turns_asked(script))]

@@ -9,6 +9,7 @@ import numpy as np
 
 from evalkit.judging.bias import family_of, measure_bias
 from evalkit.judging.records import Judgement, read_judgements
+from evalkit.running.answers import final_answer
 from evalkit.running.folder import RunFolder, safe_name
 from evalkit.stats.validity import pairwise_accuracy, rank_correlation
 
@@ -53,9 +54,7 @@ def judge_bias(
     for name in names:
         for task in tasks:
             for sample in folder.samples(name, task):
-                output = sample.get("output")
-                answer = output[0] if isinstance(output, list) and output else output
-                texts[name, task, str(sample["id"])] = str(answer or "")
+                texts[name, task, str(sample["id"])] = final_answer(sample)
     seed = int((folder.run().get("seeds") or {}).get("study", 0))
     found = measure_bias(rows, texts=texts, seed=seed).to_json()
     own, kin = judge_kin(results, entry)

@@ -29,7 +29,7 @@ from evalkit.running.remote import make_remote
 from evalkit.signature import digest
 from evalkit.specs.study import JudgeModel, Quantization, Study
 
-__all__ = ["ask_judge", "judge_cases", "judgements_file"]
+__all__ = ["ask_judge", "judge_cases", "judgements_file", "replayed"]
 
 
 def judgements_file(folder: RunFolder, name: str) -> Path:
@@ -109,7 +109,7 @@ def ask_judge(
     Only questions that are not in the cache are asked, and equal ones once.
     """
     if spec.replay is not None:
-        return _replayed(read_judgements(spec.replay), spec.replay, cases), None
+        return replayed(spec.replay, cases), None
     words = spec.local is not None
     per_case = [questions_of(judge, case, str(i), words=words) for i, case in enumerate(cases)]
     flat = [question for own in per_case for question in own]
@@ -187,8 +187,17 @@ def _model(
     return EchoModel(spec.echo or "")
 
 
-def _replayed(recorded: Sequence[Judgement], path: Path, cases: Sequence[Case]) -> list[Judgement]:
-    """The recorded verdict on the same answer to the same sample, whoever gave it."""
+def replayed(path: Path, cases: Sequence[Case]) -> list[Judgement]:
+    """Return the recorded verdict on the same answer to the same sample, whoever gave it; unscored where none is.
+
+    Args:
+        path: ``judgements/JUDGE.jsonl`` of a run.
+        cases: What is to be judged.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    recorded = read_judgements(path)
     known = {(row.task, row.id, row.output_sha256, row.opponent_output_sha256): row for row in recorded}
     rows = []
     for case in cases:
@@ -207,9 +216,12 @@ def _replayed(recorded: Sequence[Judgement], path: Path, cases: Sequence[Case]) 
 
 def _marked(row: Judgement, case: Case) -> Judgement:
     other = case.opponent_output
+    turns = [] if isinstance(case.input, str) else case.input
+    before = [turn["content"] for turn in turns if turn["role"] == "assistant"]  # the answers before the last
+    own: str | list[str] = [*before, str(case.output)] if before else str(case.output)
     return replace(
         row,
-        output_sha256="" if case.output is None else digest(case.output),
+        output_sha256="" if case.output is None else digest(own),
         opponent_output_sha256=None if other is None else digest(other),
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from evalkit.data.dialogue import as_spoken, turns_asked
 from evalkit.judging.cases import Case, questions_of
 from evalkit.judging.prompts import fence_mark, question_messages, spoken
+from evalkit.records import Prompt
 from evalkit.running.judges import Judged, check_judges, label_of
 from evalkit.running.plan import Plan
 from evalkit.running.remote import price_in, server_of
@@ -42,9 +44,10 @@ def _described(judged: Judged, plan: Plan) -> dict[str, Any]:
         count = raters if pairwise else len(plan.candidates)
         for sample in task.samples:
             other = f"{answer} " if pairwise else None
-            case = Case(
-                "", task.name, sample.id, spoken(sample.input), answer, "", dict(sample.row), "", other
-            )
+            asked: Prompt = spoken(sample.input)
+            if task.spec.kind == "conversation" and isinstance(sample.input, list):
+                asked = as_spoken(sample.input, [answer] * turns_asked(sample.input))[:-1]
+            case = Case("", task.name, sample.id, asked, answer, "", dict(sample.row), "", other)
             questions = questions_of(judged.judge, case, sample.id)
             texts = [question_messages(question, fence_mark(question, 0)) for question in questions]
             calls += count * len(questions)

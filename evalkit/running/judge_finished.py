@@ -15,6 +15,7 @@ from evalkit.running.calibrate import apply_calibrations
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder
 from evalkit.running.instruments import apply_instruments
+from evalkit.running.judge_added import note_added
 from evalkit.running.judge_run import judge_run
 from evalkit.running.judges import label_of, open_uses, under_test
 from evalkit.running.progress import Progress
@@ -78,6 +79,7 @@ def judge_finished(
         with Cache() as cache, FileLock(folder.path / ".lock").acquire(timeout=0):
             tasks = [task for name in folder.tasks if (task := _task(name, roots, study.seed)) is not None]
             judge_run(folder, judges, study, cache, progress, budget=Budget(study.budget), tasks=tasks)
+            note_added(folder, (judged for judged in judges if judged.name not in known))
             for remark in apply_calibrations(folder):
                 progress.say(remark)
             apply_instruments(folder)

@@ -6,28 +6,32 @@ may come to a run long after its candidates have answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from evalkit.data.dialogue import as_spoken
 from evalkit.data.tasks import Task
 from evalkit.judging.cases import Case
 from evalkit.judging.layers import selected
 from evalkit.judging.measure import JudgeMetric, judge_metrics
 from evalkit.judging.prompts import spoken
-from evalkit.judging.records import Judgement
+from evalkit.judging.records import Judgement, read_judgements
 from evalkit.metrics.base import targets
 from evalkit.models.prices import Budget
-from evalkit.records import Comparison, Output, Sample, Score, Unscored
+from evalkit.records import Comparison, Output, Prompt, Sample, Score, Unscored
+from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
-from evalkit.running.judge import judge_cases
+from evalkit.running.judge import judge_cases, judgements_file, replayed
+from evalkit.running.judge_added import added_judges
 from evalkit.running.judges import Judged
 from evalkit.running.progress import Progress
-from evalkit.running.score import Scored, compare_scored, score_task
+from evalkit.running.score import Scored, compare_scored, score_task, statistics_of
 from evalkit.specs.study import Study
 
-__all__ = ["judge_run"]
+__all__ = ["judge_run", "restore_added"]
 
 Json = dict[str, Any]
 PREFIX = "judge:"
@@ -69,6 +73,41 @@ def judge_run(
         if judged.error is not None:
             progress.say(f"judge {judged.name} could not be finished: {judged.error}")
     _write(folder, results, judges, rows, controls, study.seed)
+
+
+def restore_added(folder: RunFolder, own: Collection[str], roots: Sequence[Path], *, seed: int) -> list[str]:
+    """Put the scores of judges that ``evalkit judge`` added back into results that were written anew.
+
+    Their verdicts hold for the answers they were given on; nobody is asked.
+
+    Args:
+        folder: A run whose candidates have answered.
+        own: Names of the study's own judges.
+        roots: Where catalog folders may be.
+        seed: Of the study.
+
+    Returns:
+        Remarks: judges whose verdicts no longer count, and why.
+    """
+    judges, remarks = added_judges(folder, own, roots)
+    if not judges:
+        return remarks
+    results = folder.results()
+    controls = _controls(results, str((folder.run().get("study") or {}).get("control") or "base"))
+    rows = _rows(folder, results)
+    for judged in judges:
+        path = judgements_file(folder, judged.name)
+        weights: dict[str, dict[str, float]] = {}
+        for row in read_judgements(path):
+            weights.setdefault(row.task, {})[row.id] = row.weight
+        cases = [
+            case
+            for task, own_weights in weights.items()
+            for case in _cases(judged, task, rows, own_weights, {}, controls)
+        ]
+        judged.rows = replayed(path, cases)
+    _write(folder, results, judges, rows, controls, seed)
+    return remarks
 
 
 def _controls(results: Json, control: str) -> dict[str, str]:
@@ -152,23 +191,29 @@ def _cases(
                 candidate=candidate,
                 task=task,
                 id=id_,
-                input=spoken(row["input"] if sample is None else sample.input),
-                output=_answer(row),
+                input=_asked(row, row["input"] if sample is None else sample.input, pairwise),
+                output=_answer(row, pairwise),
                 reference=_reference(row, id_),
                 fields={} if sample is None else dict(sample.row),
                 opponent=opponent if pairwise else None,
-                opponent_output=_answer(other[id_]) if id_ in other else None,
+                opponent_output=_answer(other[id_], pairwise) if id_ in other else None,
                 error=row.get("error"),
                 weight=weights[id_],
             )
 
 
-def _answer(row: Json) -> str | None:
-    """The answer, or the first of several; None where there is none."""
+def _asked(row: Json, prompt: Prompt, pairwise: bool) -> Prompt:
+    """What was asked; of one conversation, all before its last answer: two are compared by all their answers."""
+    if "conversation" not in row or isinstance(prompt, str) or pairwise or row.get("finish") == "error":
+        return spoken(prompt)
+    return as_spoken(prompt, row["output"])[:-1]
+
+
+def _answer(row: Json, pairwise: bool) -> str | None:
+    """The answer, or None where there is none."""
     if row.get("finish") == "error":
         return None
-    output = row["output"]
-    return str(output[0] if isinstance(output, list) and output else output or "")
+    return whole_answer(row) if pairwise else final_answer(row)
 
 
 def _reference(row: Json, id_: str) -> str | None:
@@ -184,7 +229,7 @@ def _write(
     seed: int,
 ) -> None:
     """Put the judges' scores into the samples and the results; those of other judges stay."""
-    mine = {judged.name for judged in judges}
+    mine, exact = {judged.name for judged in judges}, statistics_of(folder.run()).exact
     scored: dict[tuple[str, str], Scored] = {}
     for (candidate, task), own in rows.items():
         metrics = [
@@ -194,14 +239,14 @@ def _write(
             continue
         samples = [Sample(id_, "", cluster=row.get("cluster")) for id_, row in own.items()]
         outputs = [Output(sample.id, "") for sample in samples]
-        scored[candidate, task] = found = score_task(samples, outputs, metrics, seed=seed)
+        scored[candidate, task] = found = score_task(samples, outputs, metrics, seed=seed, exact=exact)
         _mark(own, found, mine)
         folder.write_samples(candidate, task, own.values())
     compared = [
         comparison
         for (candidate, task), found in scored.items()
         if (controls.get(candidate), task) in scored
-        for comparison in _comparisons(found, scored, candidate, controls[candidate], task, seed)
+        for comparison in _comparisons(found, scored, candidate, controls[candidate], task, seed, exact)
     ]
     results["scores"] = [row for row in results["scores"] if not _of(row["metric"], mine)] + [
         replace(result, task=task, candidate=candidate).to_json()
@@ -269,9 +314,10 @@ def _comparisons(
     control: str,
     task: str,
     seed: int,
+    exact: bool,
 ) -> list[Comparison]:
     return compare_scored(
-        found, scored[control, task], candidate=candidate, control=control, task=task, seed=seed
+        found, scored[control, task], candidate=candidate, control=control, task=task, seed=seed, exact=exact
     )
 
 

@@ -132,13 +132,14 @@ def judge_model(
 
 
 def check_judges(plan: Plan) -> list[Judged]:
-    """Open the judges of a study and find what is wrong with their use.
+    """Open the judges of a study, and those that its tasks name, and find what is wrong with their use.
 
     Raises:
-        SpecError: One line a mistake: no model, a judge that is itself on trial, an unknown task or metric.
+        SpecError: One line a mistake: no model, a judge that is itself on trial, an unknown task or metric, a task that
+            names a judge where the study does not say which model judges.
         CatalogError: No such judge.
     """
-    judges = open_uses(plan.study.judges, plan.roots)
+    judges = open_uses(_uses(plan), plan.roots)
     tasks = [task.name for task in plan.tasks]
     metrics = {use.metric for task in plan.tasks for use in task.spec.metrics}
     tested = [
@@ -167,3 +168,33 @@ def check_judges(plan: Plan) -> list[Judged]:
     if problems:
         raise SpecError(*problems)
     return judges
+
+
+def _uses(plan: Plan) -> list[JudgeUse]:
+    """The study's judges, and those that a task's card names, for that task; by the model that judges for the study."""
+    uses = {use.name or use.judge: use for use in plan.study.judges}
+    if len(uses) < len(plan.study.judges):
+        return list(plan.study.judges)  # told where they are opened
+    given = [(use.model, *(use.models or ())) for use in plan.study.judges]
+    models = [model for several in given for model in several if model is not None]
+    asked = [
+        model for index, model in enumerate(models) if model not in models[:index] and model.replay is None
+    ]
+    problems: list[str] = []
+    for task in plan.tasks:
+        for name in task.spec.judges:
+            use = uses.get(name)
+            if use is not None:
+                if use.tasks is not None and task.name not in use.tasks:
+                    uses[name] = use.model_copy(update={"tasks": [*use.tasks, task.name]})
+            elif len(asked) == 1:
+                uses[name] = JudgeUse(judge=name, model=asked[0], tasks=[task.name])
+            else:
+                problems.append(
+                    f"{plan.path}: task {task.name!r} names the judge {name!r}, and the study "
+                    f"{'names several models' if asked else 'does not say which model judges'}: "
+                    f"add judges: [{{judge: {name}, model: {{local: NAME}}, tasks: [{task.name}]}}], or another model."
+                )
+    if problems:
+        raise SpecError(*problems)
+    return list(uses.values())

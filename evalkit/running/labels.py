@@ -26,9 +26,10 @@ from evalkit.human.scores import Series, compare_series, human_metric, sample_sc
 from evalkit.human.sheet import answer_columns, cell_digest
 from evalkit.human.understand import Check, Understood, understand
 from evalkit.records import Comparison
+from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, write_atomically
-from evalkit.running.score import correct
+from evalkit.running.score import correct, statistics_of
 
 __all__ = ["Imported", "apply_labels", "import_labels", "to_preferences"]
 
@@ -170,10 +171,12 @@ def to_preferences(run: str | Path, question: str | None = None) -> list[Json]:
     def sample(task: str, id_: str, candidate: str) -> tuple[Any, str]:
         plain = sorted(kinds, key=lambda name: (kinds[name] in ("prompt", "rag"), kinds[name] != "base"))
         asked = next(row["input"] for name in plain if (row := rows[name, task].get(id_)) is not None)
-        output = rows[candidate, task][id_]["output"]
-        return asked, str(output[0] if isinstance(output, list) else output)
+        return asked, final_answer(rows[candidate, task][id_])
 
-    found = preference_rows([label for label in labels if label.question in wanted], known, sample)
+    # Two conversations differ before their last answer: they are no two answers to one prompt.
+    apart = {task["name"] for task in results.get("tasks", []) if task.get("kind") == "conversation"}
+    chosen = [label for label in labels if label.question in wanted and label.task not in apart]
+    found = preference_rows(chosen, known, sample)
     if not found:
         raise DataError(
             f"{folder.path}: the labels of {', '.join(wanted)} hold no preference of one answer over another."
@@ -242,8 +245,7 @@ def _digest(rows: Rows, candidate: str, label: Label) -> str | None:
     row = rows.get((candidate, label.task), {}).get(label.id)
     if row is None:
         return None
-    output = row["output"]
-    return cell_digest(str(output[0] if isinstance(output, list) and output else output or ""))
+    return cell_digest(whole_answer(row))
 
 
 def _in_order(series: Series, rows: Rows) -> Series:
@@ -291,7 +293,8 @@ def _write_results(
 
     order = [entry["name"] for entry in results["candidates"]]
     ordered = sorted(series, key=lambda one: order.index(one.candidate))
-    scores = [series_result(one, of_task(one.task), seed=seed) for one in ordered]
+    asked = statistics_of(folder.run())
+    scores = [series_result(one, of_task(one.task), seed=seed, exact=asked.exact) for one in ordered]
     controls = {row["candidate"]: row["control"] for row in results["comparisons"]}
     control = (folder.run().get("study") or {}).get("control")
     by_key = {(one.candidate, one.task, one.question.name): one for one in series}
@@ -300,8 +303,9 @@ def _write_results(
         against = str(controls.get(one.candidate, control))
         other = by_key.get((against, one.task, one.question.name))
         if other is not None and other is not one:
-            compared.append(compare_series(one, other, of_task(one.task), seed=seed))
-    family = correct([Comparison(**row) for row in compared])  # people's questions are a family of their own
+            compared.append(compare_series(one, other, of_task(one.task), seed=seed, exact=asked.exact))
+    # people's questions are a family of their own
+    family = correct([Comparison(**row) for row in compared], method=asked.correction)
     results["scores"] = [row for row in results["scores"] if not _ours(row)] + scores
     results["comparisons"] = [row for row in results["comparisons"] if not _ours(row)] + [
         row.to_json() for row in family

@@ -101,7 +101,8 @@ def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | No
     roots = tuple(dict.fromkeys([path.resolve().parent, Path.cwd().resolve()]))
     _refuse_what_is_not_there_yet(study, path)
     tasks = tuple(
-        load_task(use.task, roots, limit=_least(use.limit, limit), seed=study.seed) for use in study.tasks
+        load_task(use.task, roots, limit=_least(use.limit, limit), seed=study.seed, chat=use.chat)
+        for use in study.tasks
     )
     for task in tasks:
         task_metrics(task)  # an unknown metric is found now, not after an hour of training

@@ -23,7 +23,7 @@ from evalkit.models.prices import Budget
 from evalkit.models.registry import resolve
 from evalkit.running.cache import Cache, damaged
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
-from evalkit.running.judge_run import judge_run
+from evalkit.running.judge_run import judge_run, restore_added
 from evalkit.running.judges import check_judges
 from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress
@@ -60,6 +60,10 @@ def run_plan(
         done = run_stages(plan, cache, folder, progress, budget=budget, train_only=train_only)
         if judges:
             judge_run(folder, judges, plan.study, cache, progress, budget=budget, tasks=plan.tasks)
+        if not train_only:
+            own = {judged.name for judged in judges}
+            for remark in restore_added(folder, own, plan.roots, seed=plan.study.seed):
+                progress.say(remark)
         return folder, done
 
 

@@ -21,10 +21,11 @@ from evalkit.metrics.toxicity import Toxicity
 from evalkit.models.registry import resolve
 from evalkit.records import Comparison, Output, Result, Sample, Unscored
 from evalkit.running.blocks import measure_blocks
+from evalkit.specs.study import Correction, StatisticsSpec
 from evalkit.specs.task import MetricUse
 from evalkit.stats import (
     PairedDifference,
-    bonferroni_confidence,
+    benjamini_hochberg,
     bootstrap_interval,
     holm,
     paired_difference,
@@ -42,6 +43,7 @@ __all__ = [
     "ends_at",
     "score_blocks",
     "score_task",
+    "statistics_of",
     "uncorrected",
 ]
 
@@ -109,6 +111,7 @@ def score_task(
     confidence: float = 0.95,
     seed: int = 0,
     slices: Sequence[str] = (),
+    exact: bool = False,
 ) -> Scored:
     """Score outputs with every metric.
 
@@ -119,12 +122,13 @@ def score_task(
         confidence: Two-sided level of the intervals.
         seed: Of the bootstrap; part of the signatures.
         slices: Fields of the samples; each of their values gets results of its own.
+        exact: Intervals of right/wrong scores by Clopper–Pearson in place of Wilson's.
 
     Raises:
         MetricError: A metric is unknown or cannot be had.
     """
     block = (list(samples), list(outputs))
-    return score_blocks([block], metrics, confidence=confidence, seed=seed, slices=slices)
+    return score_blocks([block], metrics, confidence=confidence, seed=seed, slices=slices, exact=exact)
 
 
 def score_blocks(
@@ -134,15 +138,16 @@ def score_blocks(
     confidence: float = 0.95,
     seed: int = 0,
     slices: Sequence[str] = (),
+    exact: bool = False,
 ) -> Scored:
     """Score outputs block by block, so that texts need not stay in memory; see ``score_task``."""
     built = build_metrics(metrics)
     found = measure_blocks(blocks, built, dict.fromkeys(slices, slice_of))
     clusters, measured = found.clusters, found.measured
-    results = [_result(metric, measured[metric.name], clusters, confidence, seed) for metric in built]
+    results = [_result(metric, measured[metric.name], clusters, confidence, seed, exact) for metric in built]
     by_name = {metric.name: metric for metric in built}
     parts = [
-        {"field": field_, "slice": value, **_result(metric, part, kept, confidence, seed).to_json()}
+        {"field": field_, "slice": value, **_result(metric, part, kept, confidence, seed, exact).to_json()}
         for field_ in slices
         for value, rows in _rows_of(found.slices[field_]).items()
         for kept in [[clusters[row] for row in rows]]
@@ -161,6 +166,7 @@ def compare_scored(
     task: str,
     confidence: float = 0.95,
     seed: int = 0,
+    exact: bool = False,
 ) -> list[Comparison]:
     """Compare a candidate with its control on every metric that both have.
 
@@ -175,6 +181,7 @@ def compare_scored(
         task: Name of the task.
         confidence: Two-sided level of the intervals.
         seed: Of bootstrap and permutation.
+        exact: McNemar's exact test for right/wrong in place of its mid-p.
 
     Returns:
         One comparison a metric; adjusted values are None until ``correct``.
@@ -183,29 +190,43 @@ def compare_scored(
     shared = [(index, place[id_]) for index, id_ in enumerate(first.ids) if id_ in place]
     names = {"candidate": candidate, "control": control, "task": task}
     return [
-        _compare(metric, first, second, shared, names, confidence, seed)
+        _compare(metric, first, second, shared, names, confidence, seed, exact)
         for name, metric in first.metrics.items()
         if name in second.metrics
     ]
 
 
-def correct(comparisons: Sequence[Comparison], *, confidence: float = 0.95) -> list[Comparison]:
+def correct(
+    comparisons: Sequence[Comparison], *, confidence: float = 0.95, method: Correction = "holm"
+) -> list[Comparison]:
     """Correct all comparisons of a run for their number.
 
-    p-values by Holm; intervals at Bonferroni's level, so that all of them hold together with ``confidence``
-    (Tango's computed anew, bootstrap intervals carried there by the ratio of normal quantiles).
+    With Holm the chance of any false finding stays at the level, and intervals are at Bonferroni's level, so that all
+    of them hold together with ``confidence``. With Benjamini and Hochberg the expected share of false findings among
+    the R findings of m does, and intervals are at 1 − R (1 − confidence) / m, so that the expected share of those
+    findings' intervals that miss does too (Benjamini and Yekutieli 2005). Tango's intervals are computed anew,
+    bootstrap intervals carried there by the ratio of normal quantiles.
 
     Args:
         comparisons: Those that count as one family: give only the ones that a reader would act on.
         confidence: The level their intervals have.
+        method: ``holm`` or ``bh``.
     """
-    adjusted = holm([comparison.p_value for comparison in comparisons])
-    wider = bonferroni_confidence(confidence, sum(p is not None for p in adjusted))
+    p_values = [comparison.p_value for comparison in comparisons]
+    adjusted = holm(p_values) if method == "holm" else benjamini_hochberg(p_values)
+    tests = sum(p is not None for p in adjusted)
+    found = 1 if method == "holm" else max(1, sum(p is not None and p <= 1 - confidence for p in adjusted))
+    wider = 1 - found * (1 - confidence) / max(tests, 1)
     return [
         replace(comparison, p_adjusted=p, low_adjusted=low, high_adjusted=high)
         for comparison, p in zip(comparisons, adjusted, strict=True)
         for low, high in [ends_at(comparison, confidence, wider)]
     ]
+
+
+def statistics_of(run: Mapping[str, Any]) -> StatisticsSpec:
+    """The ``statistics`` of a run's study, from ``run.json``."""
+    return StatisticsSpec.model_validate((run.get("study") or {}).get("statistics") or {})
 
 
 def _rows_of(values: Sequence[str]) -> dict[str, list[int]]:
@@ -238,7 +259,12 @@ def _build(item: MetricLike) -> Metric:
 
 
 def _result(
-    metric: Metric, measured: Measured, clusters: list[str | None], confidence: float, seed: int
+    metric: Metric,
+    measured: Measured,
+    clusters: list[str | None],
+    confidence: float,
+    seed: int,
+    exact: bool,
 ) -> Result:
     scored = measured.scored
     kept = [cluster for cluster, keep in zip(clusters, scored, strict=True) if keep]
@@ -251,7 +277,9 @@ def _result(
         resamples=RESAMPLES,
         seed=seed,
         bounds=metric.bounds,
+        strict=exact,
     )
+    method = "|ci:clopper-pearson" if interval.method == "clopper-pearson" else ""
     return Result(
         metric=metric.name,
         value=interval.value,
@@ -261,7 +289,7 @@ def _result(
         n=int(scored.sum()),
         unscored=int((~scored).sum()),
         higher_is_better=metric.higher_is_better,
-        signature=f"{metric.signature()}|bs:{RESAMPLES}|rs:{seed}",
+        signature=f"{metric.signature()}|bs:{RESAMPLES}|rs:{seed}{method}",
     )
 
 
@@ -281,6 +309,7 @@ def _compare(
     names: Mapping[str, Any],
     confidence: float,
     seed: int,
+    exact: bool,
 ) -> Comparison:
     ours, theirs = first.measured[metric.name], second.measured[metric.name]
     kept = [(i, j) for i, j in shared if ours.scored[i] and theirs.scored[j]]
@@ -299,6 +328,7 @@ def _compare(
         resamples=RESAMPLES,
         seed=seed,
         bounds=metric.bounds,
+        exact=exact,
     )
     better = (scores[0] - scores[1]) * (1 if metric.higher_is_better else -1)
     return uncorrected(found, [first.ids[i] for i in mine], better, metric=metric.name, **names)
@@ -344,7 +374,7 @@ def ends_at(comparison: Comparison, confidence: float, wider: float) -> tuple[fl
     value, low, high = comparison.difference, comparison.low, comparison.high
     if value is None or low is None or high is None:
         return None, None
-    if comparison.test == "mcnemar-mid-p, tango":
+    if comparison.test in ("mcnemar-mid-p, tango", "mcnemar-exact, tango"):
         up, down = len(comparison.gained), len(comparison.lost)
         if (value > 0) != (up > down):  # lower is better: a gain is a smaller score
             up, down = down, up

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data.cards import TaskCard, load_card
+from evalkit.data.dialogue import turns_asked
 from evalkit.data.extract import extract
 from evalkit.data.rows import bad_rows, stream_rows
 from evalkit.errors import DataError, OutputFolderError
@@ -123,11 +124,24 @@ def _as_task(
 
     ``known`` keeps the task's samples from block to block.
     """
-    if card.slices or any(sample.target is None for sample, _ in pairs):  # its test rows may be far away
+    talks = card.spec.kind == "conversation"
+    # Only where they are needed: a task's test rows may be far away.
+    if card.slices or talks or any(sample.target is None for sample, _ in pairs):
         if not known:
             known.update((sample.id, sample) for sample in card.read("test"))
         pairs = [(_joined(sample, known.get(sample.id)), output) for sample, output in pairs]
+        if talks:
+            pairs = [(sample, _turns_of(sample, output)) for sample, output in pairs]
     return [(sample, extract(card, output)) for sample, output in pairs]
+
+
+def _turns_of(sample: Sample, output: Output) -> Output:
+    """A conversation's output: a list with an answer for each turn, or the text of the last one."""
+    turns = 0 if isinstance(sample.input, str) else turns_asked(sample.input)
+    if isinstance(output.text, str) or not turns or len(output.text) == turns:
+        return output
+    told = f"expected a list with an answer to each of its {turns} turns, got {len(output.text)}"
+    return replace(output, finish="error", error=told)
 
 
 def _joined(sample: Sample, known: Sample | None) -> Sample:

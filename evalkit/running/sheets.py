@@ -22,6 +22,7 @@ from evalkit.human.questions import QuestionsSpec, default_questions, judge_ques
 from evalkit.human.sampling import Pick, choose
 from evalkit.human.sheet import Sheet, Turn
 from evalkit.human.xlsx_file import xlsx_bytes
+from evalkit.running.answers import whole_answer
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, safe_name, write_atomically, write_json
 from evalkit.running.picking import interest_of, strata_of, target_text
@@ -133,8 +134,7 @@ def export_sheets(
         )
         for one in chosen:
             id_ = ids[one.index]
-            answers = {name: _first(rows[name][id_]) for name in names if _answered(rows[name].get(id_))}
-            units.append(Unit(task, id_, one.weight, answers))
+            units.append(Unit(task, id_, one.weight, _answers(rows, id_)))
             prompts[task, id_] = (
                 _turns(plain[id_]["input"]),
                 target_text(plain[id_]) if asked.reference else None,
@@ -231,9 +231,9 @@ def _answered(row: Mapping[str, Any] | None) -> bool:
     return row is not None and row.get("finish") != "error"
 
 
-def _first(row: Mapping[str, Any]) -> str:
-    output = row["output"]
-    return str(output) if not isinstance(output, list) else str(output[0]) if output else ""
+def _answers(rows: Mapping[str, Mapping[str, Json]], id_: str) -> dict[str, str]:
+    """Candidate → its answer to a sample, where it has one."""
+    return {name: whole_answer(own[id_]) for name, own in rows.items() if _answered(own.get(id_))}
 
 
 def _turns(prompt: Any) -> tuple[Turn, ...]:

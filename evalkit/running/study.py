@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data.cards import slice_of
+from evalkit.data.dialogue import as_spoken
 from evalkit.data.extract import extract
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
@@ -32,7 +33,13 @@ from evalkit.running.remote import check_servers, make_remote, takes_chats
 from evalkit.running.score import Scored, compare_scored, correct, score_task
 from evalkit.running.train import train_candidate
 from evalkit.signature import digest
-from evalkit.specs.study import AdapterCandidate, ApiCandidate, PromptCandidate, ReplayCandidate
+from evalkit.specs.study import (
+    AdapterCandidate,
+    ApiCandidate,
+    PromptCandidate,
+    ReplayCandidate,
+    StatisticsSpec,
+)
 
 __all__ = ["Adapter", "Done", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
 
@@ -225,7 +232,14 @@ def _score(
     plan: Plan, task: Task, requests: list[Request], outputs: list[Output], member: Done, folder: RunFolder
 ) -> Scored:
     read = [extract(task, output) for output in outputs]
-    scored = score_task(task.samples, read, task_metrics(task), seed=plan.study.seed, slices=task.slices)
+    scored = score_task(
+        task.samples,
+        read,
+        task_metrics(task),
+        seed=plan.study.seed,
+        slices=task.slices,
+        exact=plan.study.statistics.exact,
+    )
     results = [replace(result, task=task.name, candidate=member.planned.name) for result in scored.results]
     scored = replace(scored, results=results)
     rows = []
@@ -244,7 +258,11 @@ def _score(
             **({} if output.cost is None else {"cost": output.cost}),
             "sample_sha256": sample_content(sample),
         }
-        if read[i].text != output.text:
+        written = output.text
+        if request.kind == "conversation" and isinstance(request.prompt, list) and isinstance(written, list):
+            row["conversation"] = as_spoken(request.prompt, written)
+            written = written[-1] if written else ""
+        if read[i].text != written:
             row["extracted"] = read[i].text
         if sample.cluster is not None:
             row["cluster"] = sample.cluster
@@ -283,7 +301,9 @@ def _by_base(everything: list[Done]) -> Iterator[tuple[BaseChoice | None, list[D
         yield choice, [member for member in everything if member.planned.base == choice]
 
 
-def _compare(everything: list[Done], primaries: dict[str, str], seed: int) -> list[Comparison]:
+def _compare(
+    everything: list[Done], primaries: dict[str, str], seed: int, asked: StatisticsSpec
+) -> list[Comparison]:
     by_name = {member.planned.name: member for member in everything}
     comparisons: list[Comparison] = []
     for member in everything:
@@ -298,11 +318,12 @@ def _compare(everything: list[Done], primaries: dict[str, str], seed: int) -> li
                         control=control.planned.name,
                         task=task,
                         seed=seed,
+                        exact=asked.exact,
                     )
                 )
     # One family: every candidate on every task's primary metric. The other metrics describe, and stay uncorrected.
     family = [c for c in comparisons if primaries[c.task] == c.metric]
-    corrected = {id(c): new for c, new in zip(family, correct(family), strict=True)}
+    corrected = {id(c): new for c, new in zip(family, correct(family, method=asked.correction), strict=True)}
     return [corrected.get(id(c), c) for c in comparisons]
 
 
@@ -315,7 +336,9 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
         result for member in everything for scored in member.scored.values() for result in scored.results
     ]
     primaries = {task.name: primary_metric(task) for task in plan.tasks}
-    comparisons = _compare(everything, primaries, plan.study.seed) if _all_tried(everything) else []
+    study = plan.study
+    tried = _all_tried(everything)
+    comparisons = _compare(everything, primaries, study.seed, study.statistics) if tried else []
     by_name = {(m.planned.name, task): scored for m in everything for task, scored in m.scored.items()}
     comparisons, best = leaders(comparisons, by_name, primaries, seed=plan.study.seed)
     folder.write_results(

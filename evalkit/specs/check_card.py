@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from evalkit.catalog import KINDS
 from evalkit.specs.explain import Mistake, PathInFile, explain, shown
@@ -100,6 +101,7 @@ def _task_keys(document: Document) -> Iterator[Mistake]:
         yield Mistake((), "missing key 'choices': kind: choice needs a field of the row, or a list")
     if kind != "choice" and data.get("choices") is not None:
         yield Mistake(("choices",), f"expected kind: choice beside 'choices', got {shown(kind)}")
+    yield from _conversation_keys(data, kind)
     splits = data.get("data")
     if data.get("fewshot") and isinstance(splits, dict) and splits.get("fewshot") is None:
         yield Mistake(("fewshot",), "examples need rows: expected data.fewshot")
@@ -108,6 +110,28 @@ def _task_keys(document: Document) -> Iterator[Mistake]:
     if isinstance(primary, str) and names and primary not in names:
         listed = ", ".join(str(name) for name in names)
         yield Mistake(("primary",), f"expected one of the task's metrics ({listed}), got {primary!r}")
+
+
+def _conversation_keys(data: dict[str, Any], kind: object) -> Iterator[Mistake]:
+    if kind != "conversation":
+        if data.get("turns") is not None:
+            yield Mistake(("turns",), f"expected kind: conversation beside 'turns', got {shown(kind)}")
+        return
+    if data.get("turns") is None and data.get("messages") is None:
+        yield Mistake((), "missing key 'turns': kind: conversation needs a field with the user's turns")
+    if data.get("turns") is not None and data.get("messages") is not None:
+        yield Mistake(("turns",), "expected either 'turns' or 'messages', got both")
+    if data.get("chat") is False:
+        yield Mistake(("chat",), "a conversation is a chat: expected auto or true, got false")
+    generation = data.get("generation")
+    if isinstance(generation, dict) and generation.get("samples", 1) != 1:
+        yield Mistake(
+            ("generation", "samples"),
+            f"a conversation goes on from one answer: expected 1, got {shown(generation['samples'])}",
+        )
+    splits = data.get("data")
+    if isinstance(splits, dict) and splits.get("fewshot") is not None:
+        yield Mistake(("data", "fewshot"), "kind: conversation has no few-shot examples; take the key out")
 
 
 def _from_lm_eval(document: Document) -> bool:

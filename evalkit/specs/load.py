@@ -67,6 +67,9 @@ def _gate_messages(document: Document) -> list[str]:
 def _strangers(document: Document, policy: Document) -> Iterator[Mistake]:
     """Tasks and candidates that a gate names and its study does not have."""
     tasks = [use.get("task") if isinstance(use, dict) else use for _, use in document.at("tasks", "*")]
+    foreign = any(
+        str(task).startswith("lm_eval:") for task in tasks
+    )  # what these are called is known when opened
     made = candidate_names(document)
     candidates = ["base", "baseline", *made, *(name for names in made.values() for name in names)]
     places: list[tuple[tuple[str, ...], list[Any], str]] = [
@@ -79,6 +82,8 @@ def _strangers(document: Document, policy: Document) -> Iterator[Mistake]:
     ]
     for pattern, known, word in places:
         for path, name in policy.at(*pattern):
+            if foreign and word == "task":
+                continue
             if isinstance(name, str) and name not in known and not name.startswith("base["):
                 listed = ", ".join(str(item) for item in known) or "none"
                 hint = nearest(name, [str(item) for item in known]) or f" It has: {listed}."

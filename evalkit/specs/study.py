@@ -12,6 +12,7 @@ __all__ = [
     "AdapterCandidate",
     "ApiCandidate",
     "Candidate",
+    "Correction",
     "DataSpec",
     "JudgeModel",
     "JudgeUse",
@@ -22,6 +23,7 @@ __all__ = [
     "RagCandidate",
     "ReplayCandidate",
     "Search",
+    "StatisticsSpec",
     "Study",
     "TaskRows",
     "TaskUse",
@@ -151,6 +153,8 @@ class TaskUse(Spec):
     task: str
     limit: Annotated[int, Field(ge=1)] | None = None
     """Samples, at most."""
+    chat: bool | None = None
+    """Ask as chats, or not, in place of what the task's card says."""
 
     @classmethod
     def shorthand(cls, data: Any) -> Any:
@@ -254,6 +258,19 @@ class PriceSpec(Spec):
     output: Annotated[float, Field(ge=0)]
 
 
+Correction = Literal["holm", "bh"]
+"""``holm``: no false finding at all, at the level; ``bh``: at most that share of the findings, on average."""
+
+
+class StatisticsSpec(Spec):
+    """How numbers get their intervals and are compared."""
+
+    correction: Correction = "holm"
+    """For the number of comparisons: Holm's or Benjamini and Hochberg's."""
+    exact: bool = False
+    """Clopper–Pearson intervals and McNemar's exact test for right/wrong scores, in place of Wilson's and mid-p."""
+
+
 class Study(Spec):
     """One YAML: base model, data, candidates, tasks, judges, gate."""
 
@@ -276,5 +293,6 @@ class Study(Spec):
     """Model behind a server → its prices; they win over the built-in list."""
     budget: Annotated[float, Field(gt=0)] | None = None
     """Money that one command may spend on calls to servers; it stops before it would spend more."""
+    statistics: StatisticsSpec = Field(default_factory=StatisticsSpec)
     gate: File | None = None
     report: str = "default"

@@ -117,6 +117,8 @@ class TaskSpec(Spec):
     chat: Literal["auto"] | bool = "auto"
     prompt: str | None = None
     messages: str | None = None
+    turns: str | None = None
+    """Kind conversation: a field with the user's turns, a list of texts; the prompt is rendered for each."""
     target: str | None = None
     generation: GenerationSpec = Field(default_factory=GenerationSpec)
     extract: str | dict[str, str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evalkit.stats.bootstrap import UNBOUNDED, Interval, ValueOf, bootstrap_interval
-from evalkit.stats.corrections import bonferroni_confidence, holm, widen
+from evalkit.stats.corrections import benjamini_hochberg, bonferroni_confidence, holm, widen
 from evalkit.stats.paired import PairedDifference, paired_difference
 from evalkit.stats.power import detectable, needed, spread
 from evalkit.stats.proportions import (
@@ -26,6 +26,7 @@ __all__ = [
     "Parts",
     "RecipeDifference",
     "ValueOf",
+    "benjamini_hochberg",
     "bonferroni_confidence",
     "bootstrap_interval",
     "clopper_pearson_interval",

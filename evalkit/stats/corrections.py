@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["bonferroni_confidence", "holm", "widen"]
+__all__ = ["benjamini_hochberg", "bonferroni_confidence", "holm", "widen"]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -24,6 +24,30 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     running = 0.0
     for rank, (p, index) in enumerate(tested):
         running = max(running, min(1.0, p * (len(tested) - rank)))
+        adjusted[index] = running
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust p-values so that the expected share of false findings among the findings stays at the level.
+
+    The step-up procedure of Benjamini and Hochberg 1995, for tests that are independent or positively dependent, as
+    comparisons with one control are.
+
+    Args:
+        p_values: In any order; None where no test could be made, which then counts as no test.
+
+    Returns:
+        Adjusted values in the same order, each ≥ its own and ≤ 1, never above Holm's.
+
+    >>> benjamini_hochberg([0.01, 0.04, 0.03])
+    [0.03, 0.04, 0.04]
+    """
+    tested = sorted(((p, index) for index, p in enumerate(p_values) if p is not None), reverse=True)
+    adjusted: list[float | None] = [None] * len(p_values)
+    running = 1.0
+    for above, (p, index) in enumerate(tested):
+        running = min(running, p * len(tested) / (len(tested) - above))
         adjusted[index] = running
     return adjusted
 

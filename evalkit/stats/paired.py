@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evalkit.stats.bootstrap import UNBOUNDED, ValueOf, bca_interval, replicate
-from evalkit.stats.proportions import mcnemar_mid_p, paired_proportions_interval
+from evalkit.stats.proportions import mcnemar_exact_p, mcnemar_mid_p, paired_proportions_interval
 from evalkit.stats.resampling import Array, group_rows, share_clusters, sign_flips, unit_of_sample
 
 __all__ = ["PairedDifference", "paired_difference"]
@@ -55,6 +55,7 @@ def paired_difference(
     seed: int = 0,
     bounds: tuple[float, float] = UNBOUNDED,
     strict: bool = False,
+    exact: bool = False,
 ) -> PairedDifference:
     """Difference of ``value`` between two sets of outputs for the same n samples.
 
@@ -70,6 +71,8 @@ def paired_difference(
         seed: Of both.
         bounds: Least and largest value there is.
         strict: For a decision at a bound: see ``paired_proportions_interval``.
+        exact: For right/wrong McNemar's exact test in place of its mid-p, which is never above its level and cautious
+            where few samples flip.
 
     >>> rows = lambda right: np.stack([np.array(right, dtype=float), np.ones(len(right))], axis=1)
     >>> a, b = rows([1] * 10), rows([1] + [0] * 9)
@@ -87,7 +90,8 @@ def paired_difference(
     if shares and scores is not None and not share_clusters(clusters):
         gained, lost = int((scores[0] > scores[1]).sum()), int((scores[0] < scores[1]).sum())
         ends = paired_proportions_interval(gained, lost, n, confidence, strict=strict)
-        return PairedDifference(difference, *ends, mcnemar_mid_p(gained, lost), "mcnemar-mid-p, tango", n)
+        test, p = ("exact", mcnemar_exact_p) if exact else ("mid-p", mcnemar_mid_p)
+        return PairedDifference(difference, *ends, p(gained, lost), f"mcnemar-{test}, tango", n)
     units = unit_of_sample(n, clusters, seed)
     first, second = group_rows(candidate, units), group_rows(control, units)
     if len(first) < 2:

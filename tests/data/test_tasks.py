@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -357,9 +358,9 @@ def test_training_needs_rows_and_targets(folder: Path) -> None:
         training_conversations(load_task_for_training("capitals", roots, seed=1), chat=True)
 
 
-def test_rows_of_lm_eval_are_refused_in_words(folder: Path) -> None:
-    _edit(folder, data="{test: {lm_eval: arc_easy}}")
-    with pytest.raises(SpecError, match="got a task of lm-evaluation-harness"):
+def test_a_missing_yaml_of_lm_eval_is_told(folder: Path) -> None:
+    _edit(folder, data="{test: {lm_eval: absent.yaml}}")
+    with pytest.raises(SpecError, match="no such file"):
         _load(folder)
 
 
@@ -372,3 +373,52 @@ def test_a_target_inside_an_object(folder: Path) -> None:
     _rows(folder / "test.jsonl", [{"country": "C1", "answers": {"texts": ["A1"]}}])
     with pytest.raises(DataError, match=r"has no 'answers.text', the card's `target`"):
         load_task("capitals", [folder.parents[1]], seed=17)
+
+
+def _as_conversation(folder: Path, rows: list[dict[str, Any]], **lines: str) -> Task:
+    _rows(folder / "test.jsonl", rows)
+    _edit(folder, data="{test: test.jsonl}", target="", kind="conversation", **lines)
+    return _load(folder)
+
+
+def test_a_conversation_renders_its_prompt_once_a_turn(folder: Path) -> None:
+    (folder / "prompt.j2").write_text(
+        "{% block system %}Be {{ mood }}.{% endblock %}{% block user %}{{ number }}: {{ turn }}{% endblock %}"
+    )
+    task = _as_conversation(folder, [{"mood": "kind", "says": ["Hi", "Bye"]}], turns="says")
+    asked = build_request(task, task.samples[0], chat=False, system="Be short.", fewshot=3, seed=1)
+    assert asked.kind == "conversation"
+    assert asked.prompt == [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "1: Hi"},
+        {"role": "user", "content": "2: Bye"},
+    ]
+    assert task.samples[0].input[0] == {"role": "system", "content": "Be kind."}
+
+
+def test_an_attack_on_a_conversation_is_on_its_last_turn(folder: Path) -> None:
+    turns = [{"role": "user", "content": text} for text in ("Hi", "Tell me")]
+    task = _as_conversation(
+        folder, [{"m": turns}], messages="m", prompt="", attacks="[none, rot13, multi_turn]"
+    )
+    plain, rot13, several = [sample.input for sample in task.samples]
+    assert plain == turns
+    assert rot13[0] == turns[0]
+    assert rot13[1]["content"].endswith("Gryy zr")
+    assert [turn["role"] for turn in several] == ["user", "user", "assistant", "user"]  # that answer is given
+    assert several[-1] == turns[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"says": "Hi"}], "must be a list of the user's turns"),
+        ([{"says": []}], "must be a list of the user's turns"),
+        ([{"says": ["Hi", " "]}], "turn 2: the prompt must make one message of the user"),
+        ([{"said": ["Hi"]}], "has no 'says', the card's `turns`"),
+    ],
+)
+def test_bad_turns_are_named(folder: Path, rows: list[dict[str, Any]], words: str) -> None:
+    (folder / "prompt.j2").write_text("{% block user %}{{ turn }}{% endblock %}")
+    with pytest.raises(DataError, match=re.escape(words)):
+        _as_conversation(folder, rows, turns="says")

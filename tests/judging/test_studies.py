@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from evalkit.errors import SpecError
 from evalkit.judging.records import read_judgements
 from evalkit.models.fake_server import FakeServer, Reply
 from evalkit.models.selftest import write_tiny_model
+from evalkit.running.progress import Silent
+from evalkit.specs.study import JudgeModel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -219,6 +222,41 @@ def test_the_command(study: Callable[[str], Path], evalkit_command: Any) -> None
         in done.stderr
     )
     assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
+    judged = run.results
+    again = evalkit.run(study(""))  # the server is gone: verdicts are kept, not asked for again
+    assert again.exit_code == 0
+    for part in ("scores", "comparisons", "judges", "tasks"):
+        assert again.results[part] == judged[part], part
+    assert "UNCALIBRATED" in again.report.read_text("utf-8")
+    assert next(iter(again.samples("right", "sums")))["scores"]["judge:helpfulness"] == 5.0
+
+
+def test_a_changed_card_takes_the_verdicts_of_an_added_judge_out(
+    study: Callable[[str], Path], tmp_path: Path
+) -> None:
+    card = tmp_path / "judges" / "mine" / "judge.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text("judge: mine\nkind: pointwise\n")
+    (card.parent / "prompt.j2").write_text("{{ output }}")
+    run = evalkit.run(study(""))
+    said = '{"reason": "", "score": 3}'
+    evalkit.judge_finished(run.path, ["mine"], Told(), model=JudgeModel(echo=said))
+    assert values(run, "judge:mine") == {"wrong": 3.0, "right": 3.0}
+    assert values(evalkit.run(study("")), "judge:mine") == {"wrong": 3.0, "right": 3.0}
+    card.write_text("judge: mine\nkind: pointwise\nmax_new_tokens: 99\n")
+    told = Told()
+    assert values(evalkit.run(study(""), progress=told), "judge:mine") == {}
+    assert [line for line in told.lines if "its files have changed" in line]
+
+
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("judges/*/judge.yaml")))
@@ -245,3 +283,36 @@ def test_a_local_judge_gives_expected_scores(study: Callable[[str], Path], tmp_p
         assert row.score == pytest.approx(sum(int(word) * share for word, share in shares.items()))
     again = evalkit.run(path, limit=3)
     assert again.results["scores"] == run.results["scores"]
+
+
+def test_a_task_names_its_judges(study: Callable[[str], Path], tmp_path: Path) -> None:
+    card = tmp_path / "tasks" / "sums" / "task.yaml"
+    more = tmp_path / "tasks" / "more"
+    shutil.copytree(card.parent, more)
+    (more / "task.yaml").write_text(card.read_text().replace("task: sums", "task: more"))
+    card.write_text(card.read_text() + "judges: [coherence, tone]\n")
+    path = study("")
+    with pytest.raises(SpecError) as told:
+        evalkit.run(path)
+    assert [line.split(": ", 1)[1] for line in told.value.messages] == [
+        f"task 'sums' names the judge {name!r}, and the study does not say which model judges: "
+        f"add judges: [{{judge: {name}, model: {{local: NAME}}, tasks: [sums]}}], or another model."
+        for name in ("coherence", "tone")
+    ]
+    path = study(
+        'judges:\n  - {judge: helpfulness, model: &j {echo: \'{"reason": "", "score": 4}\'}, tasks: [more]}\n'
+        "  - {judge: coherence, model: *j, tasks: [more]}\n"
+    )
+    path.write_text(path.read_text().replace("tasks: [sums]", "tasks: [sums, more]"))
+    run = evalkit.run(path, limit=2)
+    judged = {
+        (row["task"], row["metric"])
+        for row in run.results["scores"]
+        if row["metric"].startswith("judge:") and row["n"]
+    }
+    assert {(task, name) for task, name in judged if "." not in name} == {
+        ("more", "judge:helpfulness"),
+        ("more", "judge:coherence"),
+        ("sums", "judge:coherence"),
+        ("sums", "judge:tone"),
+    }

@@ -60,6 +60,7 @@ ELSEWHERE = {
     "pass@K": "test_code",
     "code_score": "test_code",
     "evaluate:NAME": "test_hf_evaluate",
+    "lm_eval:NAME": "test_lm_eval",
 }
 
 

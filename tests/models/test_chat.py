@@ -120,6 +120,12 @@ def test_todays_date_does_not_change_a_prompt(tokenizer: Any) -> None:
     today = "{% if not date_string is defined %}{% set date_string = strftime_now('%d') %}{% endif %}"
     tokenizer.chat_template = today + "{{ date_string }}"
     assert chat.render(tokenizer, CHAT[1:], True) == "26 Jul 2024"
+    tokenizer.chat_template = (
+        "{% if strftime_now is defined %}\n{{ strftime_now('%d %B %Y, %H:%M') }}{% endif %}"
+    )
+    assert chat.render(tokenizer, CHAT[1:], True) == "26 July 2024, 00:00"
+    tokenizer.chat_template = {"default": "\nOn {{ strftime_now('%A %-d') + '!' }}"}
+    assert chat.render(tokenizer, CHAT[1:], True) == "\nOn Friday 26!"
 
 
 def test_slow_tokenizer() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
+from statsmodels.stats.contingency_tables import mcnemar
 
 from evalkit.errors import DataError, MetricError, OutputFolderError
 from evalkit.metrics import metric
@@ -14,6 +16,7 @@ from evalkit.records import Output, Result, Sample, Unscored
 from evalkit.running.score import Scored, build_metrics, compare_scored, correct, score_task
 from evalkit.running.score_file import score_file, score_rows
 from evalkit.specs.task import MetricUse
+from evalkit.stats import paired_proportions_interval
 
 NAMES = {"candidate": "r16", "control": "base", "task": "tickets"}
 
@@ -27,7 +30,7 @@ def scored(answers: list[str], metrics: list[Any], *, ids: list[str] | None = No
         )
         for name, text in zip(names, answers, strict=True)
     ]
-    return score_task(samples, outputs, metrics, seed=17)
+    return score_task(samples, outputs, metrics, seed=17, exact=bool(fields.get("exact")))
 
 
 def test_a_result_carries_value_interval_counts_and_signature() -> None:
@@ -156,6 +159,42 @@ def test_correction_by_holm_and_bonferroni() -> None:
     for before, after in zip(comparisons, corrected, strict=True):
         assert after.low_adjusted < before.low <= before.high < after.high_adjusted  # type: ignore[operator]
         assert replace(after, p_adjusted=None, low_adjusted=None, high_adjusted=None) == before
+
+
+def test_correction_by_benjamini_and_hochberg() -> None:
+    control = scored(["no"] * 20 + ["yes"] * 20, ["exact_match"])
+    comparisons = []
+    for right in (22, 34, 38):
+        candidate = scored(["yes"] * right + ["no"] * (40 - right), ["exact_match"])
+        comparisons += compare_scored(candidate, control, **NAMES)
+    by_holm, by_share = correct(comparisons), correct(comparisons, method="bh")
+    first, second, third = sorted(comparison.p_value for comparison in comparisons)  # type: ignore[type-var]
+    assert sorted(c.p_adjusted for c in by_share) == pytest.approx([3 * first, 1.5 * second, third])  # type: ignore[type-var]
+    assert 1.5 * second < 0.05 < third
+    # Two of three are findings: their intervals are at 1 − 2 · 0.05 / 3 (Benjamini and Yekutieli 2005).
+    up, down = len(comparisons[2].gained), len(comparisons[2].lost)
+    assert (by_share[2].low_adjusted, by_share[2].high_adjusted) == pytest.approx(
+        paired_proportions_interval(up, down, 40, 1 - 2 * 0.05 / 3)
+    )
+    for holm, share in zip(by_holm, by_share, strict=True):
+        assert holm.low_adjusted < share.low_adjusted  # type: ignore[operator]
+
+
+def test_exact_on_request() -> None:
+    right = scored(["yes"] * 9 + ["no"], ["exact_match"], exact=True)
+    control = scored(["no"] * 8 + ["yes"] * 2, ["exact_match"], exact=True)
+    (result,) = right.results
+    interval = binomtest(9, 10).proportion_ci(0.95, "exact")  # scipy: Clopper and Pearson
+    assert (result.low, result.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert result.signature.endswith("|ci:clopper-pearson")
+    (found,) = compare_scored(right, control, **NAMES, exact=True)
+    gained, lost = len(found.gained), len(found.lost)
+    assert (gained, lost) == (8, 1)
+    expected = mcnemar([[0, gained], [lost, 0]], exact=True).pvalue  # statsmodels
+    assert found.p_value == pytest.approx(expected, abs=1e-12)
+    assert found.test == "mcnemar-exact, tango"
+    (adjusted,) = correct([found])
+    assert adjusted.low_adjusted == pytest.approx(found.low)
 
 
 def test_adjusted_ends_where_less_is_better_keep_their_side() -> None:

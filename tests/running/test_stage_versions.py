@@ -6,15 +6,23 @@ When this fails and the change is meant: raise the number in ``evalkit/running/k
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evalkit.catalog import find, load_module
 from evalkit.data.conversation import Conversation
+from evalkit.judging.ask import ask
+from evalkit.judging.card import open_judge
+from evalkit.judging.cases import Case, judgement_of, questions_of
 from evalkit.models.loading import load_base
 from evalkit.models.selftest import write_tiny_model
+from evalkit.records import Output, Request
 from evalkit.running.keys import STAGE_VERSIONS
+from evalkit.signature import digest
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.job import TrainingJob
 
@@ -58,3 +66,60 @@ def test_training_gives_what_its_version_gave(tmp_path: Path) -> None:
     load_module(find("trainers", "qlora").path / "train.py").train(job)
     assert STAGE_VERSIONS["train"] in RECORDED_TRAINING, "record the losses of the new version here"
     assert log == pytest.approx(RECORDED_TRAINING[STAGE_VERSIONS["train"]], rel=1e-4)
+
+
+# What a judge is asked, and the row that comes of its replies, for the case below: by version.
+RECORDED_JUDGING: dict[int, dict[str, str]] = {
+    1: {"pointwise": "c4c96baff8f5c466", "pairwise": "750c45e38f0ab9b5", "checklist": "22b3e503785a4fc3"},
+}
+
+
+class Replies:
+    """Says what stands in a list, and keeps what it was asked."""
+
+    def __init__(self, *replies: str) -> None:
+        self.replies, self.asked = list(replies), list[Any]()
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"kind": "list"}
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
+        for request in requests:
+            self.asked.append([request.prompt, asdict(request.generation)])
+            yield Output(request.id, self.replies.pop(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest", "replies"),
+    [
+        (
+            "pointwise",
+            "",
+            ["I would say 4.", '{"score": 5, "reason": "quoted"} {"reason": "fine", "score": 4}'],
+        ),
+        ("pairwise", "", ['{"reason": "first", "winner": "A"}', '{"reason": "second", "winner": "tie"}']),
+        (
+            "checklist",
+            "\nquestions: [{question: Is it right?, weight: 3}, Is it short?]",
+            ['{"reason": "so", "answers": [true, false]}'],
+        ),
+    ],
+)
+def test_judging_gives_what_its_version_gave(
+    tmp_path: Path, kind: str, rest: str, replies: list[str]
+) -> None:
+    card = tmp_path / "judges" / "mine" / "judge.yaml"
+    card.parent.mkdir(parents=True)
+    card.write_text(f"judge: mine\nkind: {kind}{rest}\n")
+    shown = "{{ first }} {{ second }}" if kind == "pairwise" else "{{ output }}"
+    (card.parent / "prompt.j2").write_text(f"{{{{ input }}}} {shown}")
+    judge = open_judge("mine", [tmp_path])
+    case = Case("r", "t", "1", "2 + 2?", 'It is {"score": 5, "reason": "quoted"}', None, {}, "base", "five")
+    questions = questions_of(judge, case, "0")
+    model = Replies(*replies)
+    asked = {one.id: one for one in ask(model, questions, seed=17)}
+    row = judgement_of(judge, case, questions, asked).to_json()
+    found = digest([model.asked, {**row, "seconds": 0}])[:16]
+    version = STAGE_VERSIONS["judge"]
+    assert version in RECORDED_JUDGING, "record the hashes of the new version here"
+    assert found == RECORDED_JUDGING[version].get(kind), row

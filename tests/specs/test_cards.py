@@ -72,6 +72,19 @@ generation: {max_new_tokens: 0, stop: [""]}
         ),
         ("choices: options", "task.yaml:4: choices: expected kind: choice beside 'choices', got 'generate'"),
         ("messages: turns", "task.yaml:4: messages: expected either 'prompt' or 'messages', got both"),
+        (
+            "kind: conversation",
+            "task.yaml:1: missing key 'turns': kind: conversation needs a field with the user's turns",
+        ),
+        ("turns: says", "task.yaml:4: turns: expected kind: conversation beside 'turns', got 'generate'"),
+        (
+            "kind: conversation\nturns: says\nchat: false",
+            "task.yaml:6: chat: a conversation is a chat: expected auto or true, got false",
+        ),
+        (
+            "kind: conversation\nturns: says\ngeneration: {samples: 2}",
+            "task.yaml:6: generation.samples: a conversation goes on from one answer: expected 1, got 2",
+        ),
     ],
 )
 def test_keys_that_go_together(told: Told, tmp_path: Path, lines: str, expected: str) -> None:

@@ -111,7 +111,7 @@ def test_a_candidate_is_judged_by_its_kind_alone() -> None:
 def test_short_forms() -> None:
     assert told(Study, {"study": "s", "tasks": ["a", {"task": "b", "limit": 0}, 5, {"limit": 3}]}) == [
         "tasks[1].limit: expected a whole number ≥ 1, got 0",
-        "tasks[2]: expected text, or a mapping with task, limit, got 5",
+        "tasks[2]: expected text, or a mapping with task, limit, chat, got 5",
         "tasks[3]: missing key 'task': expected text",
     ]
     assert told(TaskSpec, {**TASK, "metrics": [3, {"average": "micro"}]}) == [

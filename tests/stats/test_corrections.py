@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
-from evalkit.stats import bonferroni_confidence, holm, widen
+from evalkit.stats import benjamini_hochberg, bonferroni_confidence, holm, widen
 
 
 def test_holm_by_hand() -> None:
@@ -26,6 +27,19 @@ def test_holm_properties(p_values: list[float]) -> None:
     assert all(q <= min(1, p * len(p_values)) + 1e-12 for p, q in zip(p_values, adjusted, strict=True))
     ordered = sorted(zip(p_values, adjusted, strict=True))
     assert [q for _, q in ordered] == sorted(adjusted)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_benjamini_hochberg_equals_statsmodels(p_values: list[float]) -> None:
+    expected = multipletests(p_values, method="fdr_bh")[1]
+    found = benjamini_hochberg(p_values)
+    assert found == pytest.approx(expected.tolist(), abs=1e-12)
+    assert all(q <= h + 1e-12 for q, h in zip(found, holm(p_values), strict=True))
+
+
+def test_benjamini_hochberg_leaves_out_what_was_not_tested() -> None:
+    assert benjamini_hochberg([None, 0.02, None, 0.03]) == [None, 0.03, None, 0.03]
+    assert benjamini_hochberg([]) == []
 
 
 def test_bonferroni_and_widen() -> None:

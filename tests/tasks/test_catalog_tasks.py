@@ -29,6 +29,7 @@ def test_the_tasks_that_are_promised_are_there() -> None:
     elsewhere = {
         "banking77",
         "cnn-dailymail",
+        "conversation",
         "gsm8k",
         "humaneval",
         "ifeval",
@@ -49,14 +50,15 @@ def test_the_tasks_that_are_promised_are_there() -> None:
         "text",
     }
     assert {
-        f"mini-{kind}" for kind in kinds | {"safety", "attacks", "toxicity", "format", "knowledge"}
+        f"mini-{kind}"
+        for kind in kinds | {"safety", "attacks", "toxicity", "format", "knowledge", "conversation"}
     } == set(OWN)
 
 
 def test_every_metric_has_a_task_that_runs_offline() -> None:
     used = {use.metric for name in OWN for use in load_card(name, seed=17).metrics}
     used = {re.sub(r"\[.*\]", "", metric) for metric in used} | {"pass@K"}
-    yours = {"cost", "evaluate:NAME"}  # prices and scripts of your own
+    yours = {"cost", "evaluate:NAME", "lm_eval:NAME"}  # prices and scripts of your own
     assert set(METRICS) - used == yours
 
 
@@ -103,6 +105,7 @@ def test_mini_sense_answers_stand_in_every_place() -> None:
 PLACES = {
     "banking77": "mteb/banking77",
     "cnn-dailymail": "abisee/cnn_dailymail",
+    "conversation": "HuggingFaceH4/mt_bench_prompts",
     "gsm8k": "openai/gsm8k",
     "ifeval": "google/IFEval",
     "jailbreakbench": "JailbreakBench/JBB-Behaviors",
