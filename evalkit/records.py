@@ -295,6 +295,8 @@ class TrainingSummary:
         train_loss: Mean loss per supervised token over the last epoch, in nats.
         validation_loss: Of the kept checkpoint, in nats per supervised token; None without validation rows.
         stopped: ``finished``, ``early`` (validation stopped improving) or the reason it could not go on.
+        seconds_by_phase: ``data`` (rows into tensors), ``forward``, ``backward``, ``optimizer`` and ``validation``
+            → seconds; on CUDA what each waited for, see ``training/phases.py``.
     """
 
     tokens: int
@@ -307,3 +309,4 @@ class TrainingSummary:
     train_loss: float | None
     validation_loss: float | None
     stopped: str
+    seconds_by_phase: dict[str, float] = field(default_factory=dict)

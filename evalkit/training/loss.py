@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from evalkit.training.attention import laid_out
 from evalkit.training.batches import Batch
+from evalkit.training.phases import Clock
 
 __all__ = ["CHUNK", "backpropagate", "supervised_logits", "token_losses", "validation_loss"]
 
@@ -25,7 +26,12 @@ Tail = AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]
 
 
 def backpropagate(
-    model: Any, batch: Batch, factors: Sequence[float], compute: Context, offloaded: Context
+    model: Any,
+    batch: Batch,
+    factors: Sequence[float],
+    compute: Context,
+    offloaded: Context,
+    clock: Clock,
 ) -> torch.Tensor:
     """Run a batch forwards and backwards; return the loss of each supervised token, (N,), in nats.
 
@@ -39,9 +45,10 @@ def backpropagate(
         factors: One a part.
         compute: Makes the context of forward passes, such as autocast.
         offloaded: Makes the context in which activations are kept elsewhere.
+        clock: Hears how long it took forwards and backwards.
     """
     with laid_out(batch.layout):  # around the backward pass as well, which checkpointed layers run again in
-        with compute(), offloaded():
+        with clock("forward"), compute(), offloaded():
             states, tail = _states(model, batch)  # (N, H)
         losses = torch.empty(len(states), device=batch.weights.device)
         sent = torch.zeros_like(states)
@@ -50,16 +57,19 @@ def backpropagate(
                 for start in range(*part.targets, CHUNK):
                     span = slice(start, min(start + CHUNK, part.targets[1]))
                     piece = states[span].detach().requires_grad_()
-                    with compute():
-                        scores = logits(piece)
-                    found = _cross_entropy(scores, batch.targets[span]).to(losses.device)
-                    torch.autograd.backward((found * batch.weights[span]).sum() * factor)
+                    with clock("forward"):
+                        with compute():
+                            scores = logits(piece)
+                        found = _cross_entropy(scores, batch.targets[span]).to(losses.device)
+                    with clock("backward"):
+                        torch.autograd.backward((found * batch.weights[span]).sum() * factor)
                     losses[span] = found.detach()
                     if piece.grad is not None:
                         sent[span] = piece.grad
                 if not bool(torch.isfinite(losses[slice(*part.targets)]).all()):
                     sent[slice(*part.targets)] = 0.0
-        torch.autograd.backward(states, sent)
+        with clock("backward"):
+            torch.autograd.backward(states, sent)
     return losses
 
 

@@ -42,7 +42,7 @@ class Recording:
 
 def without_times(value: Any) -> Any:
     """The same value without what a clock or a memory meter made."""
-    clocked = ("seconds", "tokens_per_second", "peak_memory_bytes", "costs")
+    clocked = ("seconds", "seconds_by_phase", "tokens_per_second", "peak_memory_bytes", "costs")
     if isinstance(value, dict):
         return {key: without_times(item) for key, item in value.items() if key not in clocked}
     return [without_times(item) for item in value] if isinstance(value, list) else value

@@ -86,7 +86,18 @@ def test_log_rows_are_what_the_contract_says(
     assert [entry["step"] for entry in log] == [1, 2, 3]  # 24 rows: 10, 10 and 4
     assert [entry["epoch"] for entry in log] == pytest.approx([1 / 3, 2 / 3, 1])
     for entry in log:
-        assert set(entry) - {"validation_loss"} == {*keys, "supervised_tokens", "seconds"}
+        assert set(entry) - {"validation_loss"} == {
+            *keys,
+            "supervised_tokens",
+            "seconds",
+            "seconds_by_phase",
+            "peak_memory_bytes",
+        }
+        assert sum(entry["seconds_by_phase"].values()) == pytest.approx(entry["seconds"], abs=1e-4)
+        for phase in ("data", "forward", "backward", "optimizer"):
+            assert entry["seconds_by_phase"][phase] > 0
+        assert (entry["seconds_by_phase"]["validation"] > 0) == ("validation_loss" in entry)
+        assert 10**8 < entry["peak_memory_bytes"] <= summary.peak_memory_bytes
         assert entry["supervised_tokens"] < entry["computed_tokens"] <= entry["tokens"]
     assert ["validation_loss" in entry for entry in log] == [False, True, True]
     assert json.loads(json.dumps(log)) == log
@@ -95,6 +106,10 @@ def test_log_rows_are_what_the_contract_says(
     assert summary.supervised_tokens == sum(row.targets for row in data.train)
     assert summary.tokens_per_second == pytest.approx(summary.tokens / summary.seconds)
     assert summary.peak_memory_bytes > 10**8
+    assert sum(summary.seconds_by_phase.values()) == pytest.approx(summary.seconds, abs=1e-3)
+    assert summary.seconds_by_phase["backward"] == pytest.approx(
+        sum(entry["seconds_by_phase"]["backward"] for entry in log), abs=1e-5
+    )
     total = sum(entry["loss"] * entry["supervised_tokens"] for entry in log)
     assert summary.train_loss == pytest.approx(total / summary.supervised_tokens)
     assert summary.validation_loss == min(
@@ -280,7 +295,8 @@ def test_killed_training_goes_on_to_the_same_bits(
     qlora.train(job)
     assert said[-1] == "resumed after step 5 of 12."
     for entry in [*unbroken, *told, *resumed]:
-        del entry["seconds"]
+        for clocked in ("seconds", "seconds_by_phase", "peak_memory_bytes"):
+            del entry[clocked]
     assert told == unbroken[:6]
     assert resumed == unbroken
     assert sorted(path.name for path in (folder / "checkpoint").iterdir()) == ["best.pt", "last.pt"]

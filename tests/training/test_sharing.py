@@ -15,6 +15,7 @@ from evalkit.specs.trainer import QloraSettings
 from evalkit.training.attention import stream_attention
 from evalkit.training.loss import backpropagate, token_losses
 from evalkit.training.packing import Mode, Unit, make_batch
+from evalkit.training.phases import Clock
 from evalkit.training.rows import TokenRow
 from evalkit.training.sharing import choose_mode, is_exact
 
@@ -147,7 +148,7 @@ def test_checkpointed_layers_are_run_again_with_the_same_layout() -> None:
     model.zero_grad(set_to_none=True)
     with stream_attention(model):
         batch = make_batch([Unit("", rows(), "shared")], "cpu")
-        backpropagate(model, batch, [1.0], nullcontext, nullcontext)
+        backpropagate(model, batch, [1.0], nullcontext, nullcontext, Clock())
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     assert float((expected - found).norm() / expected.norm()) < 1e-6
 

@@ -31,6 +31,7 @@ from evalkit.training.memory import peak_memory, reset_peak_memory
 from evalkit.training.modes import compute_type, offloaded_activations, training_mode
 from evalkit.training.optimizer import make_optimizer
 from evalkit.training.packing import Mode, Unit, join, make_batch, streams
+from evalkit.training.phases import Clock, add_phases, phase_totals
 from evalkit.training.prepare import Prepared, prepare
 from evalkit.training.schedule import make_schedule, steps_per_epoch, total_steps
 from evalkit.training.sharing import choose_mode
@@ -267,21 +268,22 @@ def gradients(active: Sequence[Member]) -> dict[str, dict[str, Any]]:
             "seconds": 0.0,
         }
     for units in join(queues, device):
-        began = time.monotonic()
-        batch = make_batch(units, device)
+        clock = Clock()
+        with clock("data"):
+            batch = make_batch(units, device)
         losses = backpropagate(
             first.base.model,
             batch,
             [1 / weights[unit.owner] for unit in units],
             lambda: compute_type(settings.precision, first.base.dtype, device),
             lambda: offloaded_activations(settings.offload, device),
+            clock,
         )  # (N,)
-        spent = time.monotonic() - began
         for part in batch.parts:
             span, reading = slice(*part.targets), readings[part.owner]
             reading["loss"] += float((losses[span] * batch.weights[span]).sum()) / weights[part.owner]
             reading["computed_tokens"] += part.computed
-            reading["seconds"] += spent * part.computed / batch.computed_tokens
+            add_phases(reading, clock.seconds, part.computed / batch.computed_tokens)
             if not math.isfinite(reading["loss"]):
                 members[part.owner].outcome = not_finite("loss", reading)
     return readings
@@ -289,7 +291,7 @@ def gradients(active: Sequence[Member]) -> dict[str, dict[str, Any]]:
 
 def step(member: Member, reading: dict[str, Any]) -> bool:
     """Take a candidate's optimiser step; whether it goes on."""
-    began = time.monotonic()
+    clock = Clock()
     if member.outcome is None:
         limit = member.job.settings.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(member.adapter.parameters, math.inf if limit is None else limit)
@@ -299,11 +301,12 @@ def step(member: Member, reading: dict[str, Any]) -> bool:
     if member.outcome is not None:
         member.optimizer.zero_grad(set_to_none=True)
         return False
-    member.optimizer.step()
-    member.schedule.step()
-    member.optimizer.zero_grad(set_to_none=True)
+    with clock("optimizer"):
+        member.optimizer.step()
+        member.schedule.step()
+        member.optimizer.zero_grad(set_to_none=True)
+    add_phases(reading, clock.seconds)
     member.position.step += 1
-    reading["seconds"] += time.monotonic() - began
     return True
 
 
@@ -320,7 +323,7 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]]) -> None
     spent = (time.monotonic() - began) / sum(computed.values())
     for member in due:
         reading, loss = readings[member.slot], losses[member.slot]
-        reading["seconds"] += spent * computed[member.slot]
+        add_phases(reading, {"validation": spent * computed[member.slot]})
         if not math.isfinite(loss):
             member.outcome = not_finite("validation loss", {**reading, "loss": loss})
             continue
@@ -333,6 +336,8 @@ def record(member: Member, reading: dict[str, Any]) -> None:
     """Log a finished step; write a checkpoint where the last one is old, and end where it was the last step."""
     job, position = member.job, member.position
     reading["seconds"] = round(reading["seconds"], 6)
+    reading["seconds_by_phase"] = {phase: round(s, 6) for phase, s in reading["seconds_by_phase"].items()}
+    reading["peak_memory_bytes"] = peak_memory(job.base.device)
     position.seconds += reading["seconds"]
     position.rows.append(reading)
     job.log(reading)
@@ -364,6 +369,7 @@ def finish(member: Member) -> None:
         / sum(row["supervised_tokens"] for row in last),
         validation_loss=position.best_loss,
         stopped=member.stopped or "finished",
+        seconds_by_phase=phase_totals(rows),
     )
 
 
