@@ -79,7 +79,7 @@ def tiny_config(family: str) -> Any:
     return makers[family](**SMALL)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from evalkit.specs.trainer import QloraSettings
 from evalkit.training.job import TrainingJob
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
