@@ -13,14 +13,14 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.errors import SpecError, nearest
 from evalkit.records import Generation, Output, Prompt, Request, Sample
-from evalkit.signature import digest
+from evalkit.signature import digest, file_sha256
 
 __all__ = ["PREFIX", "Harness", "HarnessMetric", "as_request", "open_harness", "responses"]
 
@@ -99,27 +99,18 @@ class Harness:
             "lm_eval": version("lm_eval"),
         }
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Of every row, prompt and target, and of the settings that make scores of answers; no place is in it."""
-        if not hasattr(self, "_sha256"):
-            config = self.task.config
-            parts = (
-                "metric_list",
-                "filter_list",
-                "generation_kwargs",
-                "repeats",
-                "num_fewshot",
-                "output_type",
-            )
-            made = {name: _plain(getattr(config, name, None)) for name in parts}
-            rows = [
-                [key, _plain(each.doc), _plain(each.arguments)]
-                for key, group in self.asked().items()
-                for each in group
-            ]
-            self._sha256 = digest({"settings": made, "rows": rows, "chat": self.chat})
-        return self._sha256
+        config = self.task.config
+        parts = ("metric_list", "filter_list", "generation_kwargs", "repeats", "num_fewshot", "output_type")
+        made = {name: _plain(getattr(config, name, None)) for name in parts}
+        rows = [
+            [key, _plain(each.doc), _plain(each.arguments)]
+            for key, group in self.asked().items()
+            for each in group
+        ]
+        return digest({"settings": made, "rows": rows, "chat": self.chat})
 
     @property
     def metrics(self) -> list[HarnessMetric]:
@@ -241,7 +232,7 @@ class Harness:
 
 
 def open_harness(name: str, folder: Path, *, chat: bool = False) -> Harness:
-    """Open a task, once in a process.
+    """Open a task, once in a process as long as its YAML stays the same.
 
     Args:
         name: A name of lm-evaluation-harness, or the path of a task's YAML.
@@ -254,11 +245,12 @@ def open_harness(name: str, folder: Path, *, chat: bool = False) -> Harness:
     path = (folder / name).resolve()
     if path.suffix in (".yaml", ".yml") and not path.is_file():
         raise SpecError(f"{PREFIX}{name}: no such file: {path}")
-    return _open(str(path) if path.is_file() else name, path.is_file(), chat)
+    return _open(str(path), file_sha256(path), chat) if path.is_file() else _open(name, None, chat)
 
 
 @lru_cache(maxsize=64)
-def _open(place: str, is_file: bool, chat: bool) -> Harness:
+def _open(place: str, sha256: str | None, chat: bool) -> Harness:
+    is_file = sha256 is not None
     try:
         with _quiet():
             from lm_eval.tasks import TaskManager

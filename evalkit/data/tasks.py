@@ -146,11 +146,12 @@ def _check_slices(card: TaskCard, samples: list[Sample]) -> None:
 
 
 def _sha256(card: TaskCard, samples: list[Sample]) -> str:
-    if card.harness is not None:
-        names = [use.metric for use in card.spec.metrics]
-        asked = [sample.id for sample in samples]
+    if card.harness is not None:  # its rows and prompts are in its own hash; where it lies is in none
+        spec = card.spec.model_dump(mode="json", exclude={"description", "data"})
+        for use in spec["metrics"]:
+            use["settings"].pop("task", None)
         return digest(
-            {"harness": card.harness.sha256, "chat": card.spec.chat, "metrics": names, "ids": asked}
+            {"harness": card.harness.sha256, "task": spec, "ids": [sample.id for sample in samples]}
         )
     unused = {"turns"} if card.spec.turns is None else set()  # a new key leaves the hashes of old cards alone
     spec = card.spec.model_dump(mode="json", exclude={"description", "data", *unused})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -80,6 +81,8 @@ def _needed(layers: list[Any]) -> int:
 
 
 def _quantized(model: Any) -> list[Any]:
+    if "bitsandbytes" not in sys.modules:  # then nothing can be of it, and importing it takes a second
+        return []
     from bitsandbytes.nn import Linear4bit
 
     return [module for module in model.modules() if isinstance(module, Linear4bit)]

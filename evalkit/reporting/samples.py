@@ -113,14 +113,9 @@ def _sample(sample_id: str, by_candidate: Mapping[str, Json], board: Board, text
 def _answer(row: Json | None, texts: _Texts) -> Json | None:
     if row is None:
         return None
-    asked, written = row.get("input"), row.get("output")
-    if row.get("conversation"):  # earlier answers stand among the turns; the last may be missing
-        asked = row["conversation"]
-        written = [asked[-1]["content"]] if asked[-1]["role"] == "assistant" else []
-        asked = asked[: len(asked) - len(written)]
     answer: Json = {
-        "input": _input(asked, texts),
-        "output": _texts_of(written, texts),
+        "input": _input(row.get("input"), texts),
+        "output": _texts_of(row.get("output"), texts),
         "scores": {name: _score(value, texts) for name, value in (row.get("scores") or {}).items()},
     }
     for key in ("finish", "prompt_tokens", "output_tokens", "seconds"):

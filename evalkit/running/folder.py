@@ -175,7 +175,8 @@ class RunFolder:
         bases = {
             entry["name"]: weights[entry["model"]]
             for entry in value.get("candidates", [])
-            if entry.get("model") in weights
+            if entry.get("quantization") is not None
+            and entry.get("model") in weights  # a server's may have that name
         }
         signed = {
             part: [

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import evalkit
+from evalkit.data.tasks import load_task
 from evalkit.errors import SpecError
+from evalkit.harness import open_harness
 from evalkit.models.loading import load_base
 from evalkit.models.selftest import write_random_adapter, write_tiny_model
 from evalkit.planning import plan
@@ -220,3 +222,28 @@ def test_an_unknown_name_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(f"{study}tasks: ['lm_eval:absent.yaml']")
     with pytest.raises(SpecError, match="no such file"):
         plan(tmp_path / "study.yaml")
+
+
+def test_a_changed_yaml_is_opened_again_in_the_same_process(folder: Path) -> None:
+    own = folder / "changing.yaml"
+    own.write_text((folder / "picked.yaml").read_text())
+    first = open_harness("changing.yaml", folder)
+    assert open_harness("changing.yaml", folder) is first
+    own.write_text(own.read_text().replace("num_fewshot: 2", "num_fewshot: 0"))
+    second = open_harness("changing.yaml", folder)
+    assert second.sha256 != first.sha256
+    assert len(second.samples()[0].input) < len(first.samples()[0].input)
+
+
+def test_what_a_card_does_with_answers_is_in_the_hash_of_the_task(folder: Path) -> None:
+    def card(extract: str) -> str:
+        text = (
+            "task: mine\nkind: generate\ndata: {test: {lm_eval: ../written.yaml}}\n"
+            f"metrics: [exact_match, token_f1]\nprimary: exact_match\n{extract}"
+        )
+        (folder / "mine").mkdir(exist_ok=True)
+        (folder / "mine" / "task.yaml").write_text(text)
+        return load_task(str(folder / "mine"), seed=0).sha256
+
+    assert card("") == card("")
+    assert card("") != card("extract: {regex: '[a-z]+'}\n")

@@ -68,8 +68,11 @@ def test_open_finds_a_run_by_folder_file_or_study(tmp_path: Path) -> None:
 def test_signatures_name_the_weights_of_local_models(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_json(tmp_path / "run.json", {"hashes": {"models": {"small": "b179c9523d0e6a0f98a3"}}})
-    candidates = [{"name": "base", "model": "small"}, {"name": "gpt", "model": "gpt-x"}]
-    scores = [{"candidate": name, "signature": "exact_match|rs:1"} for name in ("base", "gpt")]
+    candidates = [
+        {"name": "base", "model": "small", "quantization": "none"},
+        {"name": "served", "model": "small", "quantization": None},  # behind a server: who knows what weights
+    ]
+    scores = [{"candidate": name, "signature": "exact_match|rs:1"} for name in ("base", "served")]
     folder.write_results({"candidates": candidates, "scores": scores, "slices": scores[:1]})
     folder.write_results(folder.results())  # written twice, named once
     found = folder.results()

@@ -294,7 +294,10 @@ def step(member: Member, reading: dict[str, Any]) -> bool:
     clock = Clock()
     if member.outcome is None:
         limit = member.job.settings.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(member.adapter.parameters, math.inf if limit is None else limit)
+        with clock("optimizer"):
+            norm = torch.nn.utils.clip_grad_norm_(
+                member.adapter.parameters, math.inf if limit is None else limit
+            )
         reading["grad_norm"] = float(norm)
         if not math.isfinite(reading["grad_norm"]):
             member.outcome = not_finite("gradient norm", reading)
