@@ -8,14 +8,14 @@ preferred.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Chosen", "Pick", "choose", "inclusion", "interest"]
+__all__ = ["Chosen", "Pick", "choose", "inclusion", "interest", "spread"]
 
 Pick = Literal["random", "stratified", "matters"]
 Array = NDArray[np.float64]
@@ -70,34 +70,32 @@ def choose(
 
 def interest(
     scores: Mapping[str, Sequence[float | None]],
-    judged: Mapping[str, Sequence[Sequence[float | None]]],
-    threshold: float | None = None,
+    disputed: Collection[int] = (),
+    near: Collection[int] = (),
 ) -> Array:
     """How much each sample matters: 1, and 3 more for each reason to look at it.
 
-    The reasons: candidates differ (the wider their scores spread, the more), judges disagree about a candidate
-    (their scores, each brought to 0–1, spread by more than 0.25), a score is near the gate's threshold.
+    The reasons: candidates differ (the wider their scores spread, the more), judges do not agree about an answer, a
+    score is near a bound of the gate.
 
     Args:
         scores: Candidate → n scores of the task's primary metric, None where unscored.
-        judged: Candidate → for each judge n scores, brought to 0–1; None where unscored.
-        threshold: The gate's bound on the primary metric of this task; None without one.
+        disputed: Places of samples that judges do not agree on.
+        near: Places of samples with a score near a bound.
 
-    >>> [int(value) for value in interest({"a": [1, 0, 1], "b": [1, 1, 1]}, {}, None)]
-    [1, 4, 1]
+    Returns:
+        (n,) how much each matters.
+
+    >>> [int(value) for value in interest({"a": [1, 0, 1], "b": [1, 1, 1]}, disputed={2})]
+    [1, 4, 4]
     """
     n = max((len(values) for values in scores.values()), default=0)
-    found = np.ones(n)
-    spreads = [_spread([values[i] for values in scores.values()]) for i in range(n)]
-    widest = max(spreads, default=0.0)
-    for i in range(n):
-        if widest > 0:
-            found[i] += 3 * spreads[i] / widest
-        if any(_spread([values[i] for values in judges]) > 0.25 for judges in judged.values()):
-            found[i] += 3
-        if threshold is not None and _near([values[i] for values in scores.values()], threshold):
-            found[i] += 3
-    return found
+    spreads = np.array([spread([values[i] for values in scores.values()]) for i in range(n)])
+    widest = float(spreads.max(initial=0.0))
+    found = 1 + 3 * spreads / widest if widest > 0 else np.ones(n)
+    for places in (disputed, near):
+        found[list(places)] += 3
+    return np.asarray(found, dtype=np.float64)
 
 
 def inclusion(matters: Array, wanted: int) -> Array:
@@ -146,13 +144,11 @@ def _stratified(strata: Sequence[str], wanted: int, rng: np.random.Generator) ->
     return sorted(chosen, key=lambda one: one.index)
 
 
-def _spread(values: Sequence[float | None]) -> float:
+def spread(values: Iterable[float | None]) -> float:
+    """Greatest less least of what is known; 0 where nothing is.
+
+    >>> spread([0.25, None, 1.0])
+    0.75
+    """
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else 0.0
-
-
-def _near(values: Sequence[float | None], threshold: float) -> bool:
-    """Whether a graded score lies within 0.1 of the bound; right-or-wrong scores are never near."""
-    return any(
-        value is not None and value not in (0, 1) and abs(value - threshold) <= 0.1 for value in values
-    )

@@ -100,8 +100,9 @@ def test_weighted_means_are_unbiased(way: str) -> None:
 
 
 def test_what_matters_is_preferred() -> None:
-    matters = interest({"a": [1, 0, 0.55], "b": [1, 1, 0.55]}, {"a": [[0, 0, 0], [0, 0, 1]]}, 0.5)
-    assert matters.tolist() == [1, 4, 7]
+    scores = {"a": [1, 0, 0.5, None], "b": [1, 1, 0.5, 1]}
+    assert interest(scores, disputed={2, 1}, near={2}).tolist() == [1, 7, 7, 1]
+    assert interest({"a": [0.2, 0.2], "b": [0.2, 0.7]}).tolist() == [1, 4]  # the widest spread counts in full
     assert inclusion(np.array([1.0, 1, 1, 97]), 2).tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
 
 
