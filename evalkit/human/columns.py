@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from evalkit.human.answers import read_answer
 from evalkit.human.escape import decode_cell, join_parts
+from evalkit.human.key import Export
 from evalkit.human.questions import QuestionsSpec
-from evalkit.human.sheet import Filled, text_columns
+from evalkit.human.sheet import Filled, cell_digest, read_seconds, text_columns
 
 __all__ = ["ITEM", "Grid", "filled_lines"]
 
@@ -46,12 +47,12 @@ class _Columns:
     notes: list[str] = field(default_factory=list)
 
 
-def filled_lines(grid: Grid, asked: Mapping[str, QuestionsSpec]) -> tuple[list[Filled], list[str], list[str]]:
+def filled_lines(grid: Grid, exports: Mapping[str, Export]) -> tuple[list[Filled], list[str], list[str]]:
     """Read the lines of a grid.
 
     Args:
         grid: From a file.
-        asked: Export → its questions, for every export of the run.
+        exports: Every export of the run.
 
     Returns:
         The lines; what was concluded (a renamed column, a column that is not read); what is wrong.
@@ -67,8 +68,9 @@ def filled_lines(grid: Grid, asked: Mapping[str, QuestionsSpec]) -> tuple[list[F
     names = [str(cell) for cell in grid.rows[head][1]]
     body = [(number, cells) for number, cells in grid.rows[head + 1 :] if any(cell.strip() for cell in cells)]
     first = next((cells[place[1]].strip() for _, cells in body if _at(cells, place[1])), "")
-    spec = asked.get(first[:8]) or next(iter(asked.values()))
+    spec = (exports.get(first[:8]) or next(iter(exports.values()))).asked
     columns = _known(names, place[1], spec)
+    _find_texts(columns, names, body, spec, exports, grid.name)
     problems = _guess(columns, names, body, spec, grid.name)
     if problems:
         return [], columns.notes, problems
@@ -105,6 +107,37 @@ def _known(names: Sequence[str], item: int, spec: QuestionsSpec) -> _Columns:
         elif part and part[1] in wanted:
             columns.known[f"{wanted[part[1]]} ({part[2]})"] = number
     return columns
+
+
+def _find_texts(
+    columns: _Columns,
+    names: Sequence[str],
+    body: Sequence[tuple[int, Sequence[str]]],
+    spec: QuestionsSpec,
+    exports: Mapping[str, Export],
+    where: str,
+) -> None:
+    """Find the columns that were there to be read by what stands in them: in half of the lines what was exported."""
+    shown = []
+    for _, cells in body:
+        item = _at(cells, columns.item).strip()
+        row = exports[item[:8]].rows.get(item) if item[:8] in exports else None
+        if row is not None:
+            shown.append((cells, row.texts))
+    for column in text_columns(spec):
+        if column in columns.known:
+            continue
+        hits = {
+            number: sum(
+                cell_digest(decode_cell(_at(cells, number))) == texts.get(column) for cells, texts in shown
+            )
+            for number in range(len(names))
+            if number != columns.item and number not in columns.known.values()
+        }
+        best = max(hits, key=lambda number: hits[number], default=None)
+        if best is not None and hits[best] * 2 >= max(len(shown), 1):
+            columns.known[column] = best
+            columns.notes.append(f"{where}: the column {_short(names[best])} is read as {column!r}.")
 
 
 def _guess(
@@ -148,9 +181,10 @@ def _guess(
         name for name in fits if any(question.name == name for question in missing if question.kind != "text")
     ]
     remarks = [name for name in fits if name not in open_]
-    if len(remarks) == 1 and len(free) == 1 and not open_:
-        columns.known[remarks[0]] = free[0]
-        columns.notes.append(f"{where}: the column {_short(names[free[0]])} is read as {remarks[0]!r}.")
+    rest = sorted(free + texts)
+    if len(remarks) == 1 and len(rest) == 1 and not open_:
+        columns.known[remarks[0]] = rest[0]
+        columns.notes.append(f"{where}: the column {_short(names[rest[0]])} is read as {remarks[0]!r}.")
         return []
     if open_ and free:
         listed = ", ".join(_short(names[number]) for number in free)
@@ -158,7 +192,7 @@ def _guess(
             f"{where}: no column is named {name!r}, and it could be any of {listed}: rename it."
             for name in open_
         ]
-    columns.notes += [f"{where}: the column {_short(names[number])} is not read." for number in free]
+    columns.notes += [f"{where}: the column {_short(names[number])} is not read." for number in rest]
     return []
 
 
@@ -188,7 +222,7 @@ def _lines(
             rater=decode_cell(_at(cells, columns.known.get("rater"))).strip(),
             values=values,
             texts=texts,
-            seconds=_seconds(_at(cells, columns.known.get("seconds"))),
+            seconds=read_seconds(_at(cells, columns.known.get("seconds"))),
         )
 
 
@@ -211,11 +245,3 @@ def _long(cell: str) -> bool:
 
 def _short(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:39] + "…")
-
-
-def _seconds(cell: str) -> float | None:
-    try:
-        seconds = float(cell)
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < 1e7 else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.errors import DataError
-from evalkit.human.columns import Grid
+from evalkit.human.columns import ITEM, Grid
 from evalkit.human.sheet import Sheet, table
 
 __all__ = ["csv_grid", "csv_text"]
@@ -30,18 +31,22 @@ def csv_grid(path: Path) -> Grid:
         DataError: It is neither UTF-8 nor UTF-16, or no CSV.
     """
     text = _text(path.read_bytes(), path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=lambda mark: (first.count(mark), mark == ","))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        for number, cells in enumerate(reader, 1):
-            rows.append((number, cells))
-    except csv.Error as error:
-        raise DataError(
-            f"{path}:{reader.line_num}: not readable as CSV: {error}. Save it as CSV UTF-8, or as XLSX."
-        ) from None
-    return Grid(str(path), rows)
+    read, wrong = [], []
+    for mark in ",;\t":
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+        try:
+            read.append(list(enumerate(reader, 1)))
+        except csv.Error as error:
+            wrong.append(f"{path}:{reader.line_num}: not readable as CSV: {error}. ")
+    # A head may hold any of the marks; item ids stand alone in their cells by one of them only.
+    best = max(read, key=_items, default=[])
+    if wrong and not _items(best):
+        raise DataError(wrong[0] + "Save it as CSV UTF-8, or as XLSX.")
+    return Grid(str(path), best)
+
+
+def _items(rows: Sequence[tuple[int, Sequence[str]]]) -> int:
+    return sum(ITEM.fullmatch(cell.strip()) is not None for _, cells in rows for cell in cells)
 
 
 def _text(raw: bytes, path: Path) -> str:

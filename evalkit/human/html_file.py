@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError
-from evalkit.human.sheet import Filled, Sheet
+from evalkit.human.sheet import Filled, Sheet, read_seconds
 
 __all__ = ["html_page", "page_lines"]
 
@@ -62,14 +62,13 @@ def page_lines(content: Mapping[str, Any], name: str) -> list[Filled]:
             raise DataError(
                 f"{name}, label {number}: expected 'item' and 'answers'; save the page's file again."
             )
-        seconds = row.get("seconds")
         lines.append(
             Filled(
                 where=f"{name}, label {number}",
                 item=row["item"],
                 rater=str(content.get("rater") or ""),
-                values={str(question): str(said) for question, said in answers.items()},
-                seconds=float(seconds) if isinstance(seconds, int | float) else None,
+                values={str(name): str(said) for name, said in answers.items() if said is not None},
+                seconds=read_seconds(row.get("seconds")),
             )
         )
     return lines

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 from evalkit.human.columns import ITEM
 from evalkit.human.escape import mark, unmark
 from evalkit.human.questions import Question, QuestionsSpec
-from evalkit.human.sheet import Filled, Sheet, header, text_columns
+from evalkit.human.sheet import Filled, Sheet, header, read_seconds, text_columns
 
 __all__ = ["label_studio_config", "label_studio_lines", "label_studio_tasks"]
 
@@ -62,6 +62,7 @@ def label_studio_lines(
     """
     lines: list[Filled] = []
     problems: list[str] = []
+    several = _several(content)
     for number, task in enumerate(content, 1):
         where = f"{name}, task {number}"
         data = task.get("data", task) if isinstance(task, dict) else None
@@ -80,21 +81,30 @@ def label_studio_lines(
         taken = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
         for one in taken:
             rater = str(data.get("rater", ""))
-            if len(taken) > 1:  # several people had this task, whose sheet it was says nothing
+            if several:  # whose sheet it was says nothing
                 rater = _who(one) or rater
-            values = dict(_values(one, spec)) if annotations is not None else _flat(data, spec)
-            seconds = one.get("lead_time")
-            lines.append(
-                Filled(
-                    where,
-                    item,
-                    rater,
-                    values,
-                    texts,
-                    float(seconds) if isinstance(seconds, int | float) else None,
-                )
-            )
+            try:
+                values = dict(_values(one, spec)) if annotations is not None else _flat(data, spec)
+            except (AttributeError, TypeError):
+                problems.append(f"{where}: its annotation is not as Label Studio writes it; export it again.")
+                continue
+            lines.append(Filled(where, item, rater, values, texts, read_seconds(one.get("lead_time"))))
     return lines, problems
+
+
+def _several(content: Sequence[Any]) -> bool:
+    """Whether several people annotated one task."""
+    people: dict[str, set[str]] = {}
+    for number, task in enumerate(content):
+        if not isinstance(task, dict):
+            continue
+        annotations = task.get("annotations")
+        given = annotations if isinstance(annotations, list) else [task]
+        data = task.get("data", task)
+        item = str(data.get("item", number)) if isinstance(data, dict) else str(number)
+        taken = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
+        people.setdefault(item, set()).update(_who(one) for one in taken)
+    return any(len(names) > 1 for names in people.values())
 
 
 def _control(question: Question, number: int, target: str) -> Sequence[str]:
@@ -148,7 +158,7 @@ def _plain(said: Any) -> str:
 
 
 def _who(annotation: Mapping[str, Any]) -> str:
-    by = annotation.get("completed_by")
+    by = annotation.get("completed_by", annotation.get("annotator"))
     if isinstance(by, dict):
         return str(by.get("email") or by.get("id") or "")
     return "" if by is None else f"user-{by}"

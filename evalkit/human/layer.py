@@ -13,6 +13,7 @@ import numpy as np
 from evalkit.human.questions import Question
 from evalkit.human.records import Label, LabelValue
 from evalkit.human.understand import Check
+from evalkit.human.weights import Tie
 from evalkit.stats.agreement import Level, cohen_kappa, fleiss_kappa, krippendorff_alpha
 from evalkit.stats.bootstrap import Interval
 from evalkit.stats.mixed import Rated, fit_scores
@@ -119,9 +120,15 @@ def adjudication(labels: Iterable[Label], questions: Iterable[Question]) -> list
 
 
 def ranking_rows(
-    labels: Iterable[Label], question: Question, identical: Iterable[Mapping[str, Any]], *, seed: int = 0
+    labels: Iterable[Label], question: Question, ties: Iterable[Tie] = (), *, seed: int = 0
 ) -> Json | None:
     """Candidates by Bradley, Terry and Davidson's model over one pairwise question, the best first.
+
+    Args:
+        labels: Of one run.
+        question: The question.
+        ties: Pairs that nobody had to be asked about.
+        seed: Of the bootstrap.
 
     Returns:
         ``candidates``, whose strengths compare within a ``group`` only, and ``notes`` on what does not compare;
@@ -136,9 +143,11 @@ def ranking_rows(
     ]
     if not games:
         return None
-    for pair in identical:
-        first, second = pair["candidates"]
-        games.append(Game(f"{pair['task']}\0{pair['id']}", first, second, 0.5, pair["weight"]))
+    games += [
+        Game(f"{tie.task}\0{tie.id}", tie.first, tie.second, 0.5, tie.weight)
+        for tie in ties
+        if tie.question == question.name
+    ]
     ranking = rank_candidates(games, seed=seed)
     return {"candidates": [asdict(rating) for rating in ranking.ratings], "notes": list(ranking.notes)}
 

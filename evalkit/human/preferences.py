@@ -50,15 +50,22 @@ def preference_rows(
         for first, second in combinations(sorted(scores), 2):
             gap = fmean(scores[first]) - fmean(scores[second])
             liked[name, task, id_, first, second].append(gap if abs(gap) >= step else 0.0)
-    rows = []
+    leads: dict[tuple[str, str, str, str, str], float] = defaultdict(float)
+    prompts = {}
     for (name, task, id_, first, second), votes in liked.items():
-        lead = sum(votes)
+        (prompt, ours), (_, theirs) = sample(task, id_, first), sample(task, id_, second)
+        if ours == theirs:
+            continue
+        prompts[task, id_] = prompt
+        # answers, not candidates: two candidates with one answer give no second row
+        sign = 1 if ours < theirs else -1
+        leads[name, task, id_, min(ours, theirs), max(ours, theirs)] += sign * sum(votes)
+    rows = []
+    for (name, task, id_, one, other), lead in leads.items():
         if lead == 0:
             continue
-        better, worse = (first, second) if lead > 0 else (second, first)
-        (prompt, chosen), (_, rejected) = sample(task, id_, better), sample(task, id_, worse)
-        if chosen == rejected:
-            continue
+        chosen, rejected = (one, other) if lead > 0 else (other, one)
+        prompt = prompts[task, id_]
         asked = {"messages": prompt} if isinstance(prompt, list) else {"prompt": prompt}
         rows.append(
             {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evalkit.human.questions import Question
 from evalkit.human.records import Label
+from evalkit.human.weights import Tie
 from evalkit.signature import digest, signature
 from evalkit.stats import bootstrap_interval, paired_difference
 
@@ -60,7 +61,7 @@ def human_metric(question: str) -> str:
 
 
 def sample_scores(
-    labels: Iterable[Label], questions: Iterable[Question], identical: Iterable[Mapping[str, Any]] = ()
+    labels: Iterable[Label], questions: Iterable[Question], ties: Iterable[Tie] = ()
 ) -> list[Series]:
     """Average what raters said of each sample.
 
@@ -69,7 +70,7 @@ def sample_scores(
     Args:
         labels: Of one run; what a rater said when an item came again is left out.
         questions: All that were asked.
-        identical: Pairs with the same answer (``Export.identical``): a tie for every pairwise question.
+        ties: Pairs that nobody had to be asked about.
 
     Returns:
         One series a question, task and candidate that has a score.
@@ -90,11 +91,9 @@ def sample_scores(
         add(label.question, label.task, label.candidate, label.id, score, label.weight)
         if label.other is not None:
             add(label.question, label.task, label.other, label.id, 1 - score, label.weight)
-    asked_pairs = [name for name, question in by_name.items() if question.kind == "pairwise"]
-    for pair in identical:
-        for name in asked_pairs:
-            for candidate in pair["candidates"]:
-                add(name, pair["task"], candidate, pair["id"], 0.5, pair["weight"])
+    for tie in ties:
+        for candidate in (tie.first, tie.second):
+            add(tie.question, tie.task, candidate, tie.id, 0.5, tie.weight)
     return [
         Series(
             candidate=key[2],

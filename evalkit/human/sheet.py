@@ -21,6 +21,7 @@ __all__ = [
     "answer_columns",
     "cell_digest",
     "header",
+    "read_seconds",
     "table",
     "text_columns",
 ]
@@ -139,6 +140,21 @@ def header(question: Question) -> str:
     allowed = f"{options[0]}–{options[-1]}" if question.kind == "rating" else " / ".join(options)
     asked = " ".join(question.ask.split())
     return f"{question.name}: {asked}" + (f" [{allowed}]" if allowed else "")
+
+
+def read_seconds(value: object) -> float | None:
+    """Time spent, where it is a number that can be one.
+
+    >>> read_seconds("7.5"), read_seconds("nan"), read_seconds(None)
+    (7.5, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < 1e7 else None
 
 
 def table(sheet: Sheet) -> tuple[list[str], list[list[str]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from evalkit.errors import nearest
 from evalkit.human.answers import expected, read_answer
 from evalkit.human.key import Export, KeyRow
 from evalkit.human.questions import Question
@@ -70,6 +71,12 @@ def understand(lines: Iterable[Filled], exports: Mapping[str, Export]) -> Unders
             found.problems.append(f"{line.where}: {problem}")
             continue
         rater = line.rater or row.rater
+        known = [question.name for question in export.asked.questions]
+        found.problems += [
+            f"{line.where}: {name!r} is no question of this export.{nearest(name, known)} Known: {', '.join(known)}."
+            for name, cell in line.values.items()
+            if cell.strip() and name not in known
+        ]
         answered = False
         for question in export.asked.questions:
             cell = line.values.get(question.name, "")

@@ -6,7 +6,6 @@ import io
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from evalkit.errors import DataError
 from evalkit.human.columns import ITEM, Grid
@@ -49,11 +48,10 @@ def xlsx_grids(path: Path) -> list[Grid]:
         DataError: It is no workbook.
     """
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     try:
         book = load_workbook(path, data_only=True)
-    except (InvalidFileException, BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a broken file shows anywhere in zip, XML or openpyxl, with any exception
         raise DataError(f"{path}: not readable as XLSX: {error}. Save it again as XLSX.") from error
     grids = [
         Grid(

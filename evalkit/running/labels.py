@@ -25,6 +25,7 @@ from evalkit.human.records import Label, labels_text, read_labels
 from evalkit.human.scores import Series, compare_series, human_metric, sample_scores, series_result
 from evalkit.human.sheet import answer_columns, cell_digest
 from evalkit.human.understand import Check, Understood, understand
+from evalkit.human.weights import weigh
 from evalkit.records import Comparison
 from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.find import find_run
@@ -78,8 +79,7 @@ def import_labels(
     exports = read_exports(folder.path / FOLDER)
     if not exports:
         raise DataError(f"{folder.path} has no sheets out: make some with `evalkit human export`.")
-    asked = {name: export.asked for name, export in exports.items()}
-    read = [read_file(Path(file), asked) for file in files]
+    read = [read_file(Path(file), exports) for file in files]
     found = understand((line for one in read for line in one.lines), exports)
     problems = [*(problem for one in read for problem in one.problems), *found.problems]
     if problems and not accept_partial:
@@ -108,11 +108,13 @@ def apply_labels(folder: RunFolder) -> list[str]:
     exports = read_exports(folder.path / FOLDER)
     questions = {one.name: one for export in exports.values() for one in export.asked.questions}
     results, seed = folder.results(), int((folder.run().get("seeds") or {}).get("study", 0))
-    rows = _samples(folder, results, {label.task for label in kept})
+    pairs = [pair for export in exports.values() for pair in export.identical]
+    known = {task["name"] for task in results.get("tasks", [])}
+    about = {label.task for label in kept} | {pair["task"] for pair in pairs}
+    rows = _samples(folder, results, about & known)
     labels, stale = _current(kept, exports, rows)
-    used = {label.item[:8] for label in labels}
-    identical = [pair for name in sorted(used) if name in exports for pair in exports[name].identical]
-    series = [_in_order(one, rows) for one in sample_scores(labels, questions.values(), identical)]
+    labels, ties = weigh(labels, exports, [pair for pair in pairs if _same_answers(rows, pair)])
+    series = [_in_order(one, rows) for one in sample_scores(labels, questions.values(), ties)]
     _write_samples(folder, rows, series)
     checks = [Check(**row) for row in _jsonl(folder.path / FOLDER / "checks.jsonl")]
     apart = adjudication(labels, questions.values())
@@ -128,7 +130,7 @@ def apply_labels(folder: RunFolder) -> list[str]:
         "rankings": {
             question.name: ranking
             for question in pairwise
-            if (ranking := ranking_rows(labels, question, identical, seed=seed))
+            if (ranking := ranking_rows(labels, question, ties, seed=seed))
         },
         "mixed": [row for one in questions.values() for row in mixed_rows(labels, one, control)],
         "adjudication": apart,
@@ -145,8 +147,8 @@ def to_preferences(run: str | Path, question: str | None = None) -> list[Json]:
 
     Args:
         run: A run folder, a study's folder (its newest run), or a run's ID.
-        question: The question whose labels count; None for all pairwise ones, or where there are none, all
-            ratings, yes/no and good choices.
+        question: The question whose labels count; None for all pairwise ones, or where none of them has labels,
+            all ratings, yes/no and good choices.
 
     Raises:
         DataError: The run has no labels, no such question, or no preference in them.
@@ -164,8 +166,9 @@ def to_preferences(run: str | Path, question: str | None = None) -> list[Json]:
     results = folder.results()
     rows = _samples(folder, results, {label.task for label in kept})
     labels, _ = _current(kept, exports, rows)
-    pairwise = [name for name, one in known.items() if one.kind == "pairwise"]
-    wanted = [question] if question else pairwise or list(known)
+    said = [name for name in known if any(label.question == name for label in labels)]
+    pairwise = [name for name in said if known[name].kind == "pairwise"]
+    wanted = [question] if question else pairwise or said
     kinds = {entry["name"]: entry["kind"] for entry in results["candidates"]}
 
     def sample(task: str, id_: str, candidate: str) -> tuple[Any, str]:
@@ -246,6 +249,11 @@ def _digest(rows: Rows, candidate: str, label: Label) -> str | None:
     if row is None:
         return None
     return cell_digest(whole_answer(row))
+
+
+def _same_answers(rows: Rows, pair: Mapping[str, Any]) -> bool:
+    first, second = (rows.get((name, pair["task"]), {}).get(pair["id"]) for name in pair["candidates"])
+    return first is not None and second is not None and whole_answer(first) == whole_answer(second)
 
 
 def _in_order(series: Series, rows: Rows) -> Series:

@@ -33,6 +33,8 @@ __all__ = ["Exported", "Format", "export_sheets", "read_questions"]
 
 Format = Literal["csv", "xlsx", "html", "label-studio"]
 Json = dict[str, Any]
+Prompts = dict[tuple[str, str], tuple[tuple[Turn, ...], str | None]]
+"""Task and sample id → what was asked, and the reference where it is shown."""
 
 MANY = 4
 """Above so many candidates each sample shows a block of them, where nothing else is asked for."""
@@ -119,26 +121,11 @@ def export_sheets(
         how = _with(how, block=2 if asked.pairwise else MANY)
     how = _with(how, pairwise=asked.pairwise)
     units: list[Unit] = []
-    prompts: dict[tuple[str, str], tuple[tuple[Turn, ...], str | None]] = {}
+    prompts: Prompts = {}
     for task in shown:
-        rows = {name: {str(row["id"]): row for row in folder.samples(name, task)} for name in names}
-        plain = _plain_prompts(folder, results, task)
-        ids = [id_ for id_ in plain if sum(_answered(rows[name].get(id_)) for name in names) > how.pairwise]
-        rng = np.random.default_rng([how.seed, zlib.crc32(task.encode())])
-        chosen = choose(
-            len(ids),
-            samples,
-            rng,
-            strata=strata_of(ids, strata, plain, rows) if pick == "stratified" else None,
-            matters=interest_of(folder, results, task, ids, rows) if pick == "matters" and ids else None,
-        )
-        for one in chosen:
-            id_ = ids[one.index]
-            units.append(Unit(task, id_, one.weight, _answers(rows, id_)))
-            prompts[task, id_] = (
-                _turns(plain[id_]["input"]),
-                target_text(plain[id_]) if asked.reference else None,
-            )
+        some, theirs = _of_task(folder, results, task, names, samples, pick, strata, how, asked)
+        units += some
+        prompts |= theirs
     identity = {
         "run": folder.run().get("id", folder.path.name),
         "pick": pick,
@@ -152,11 +139,46 @@ def export_sheets(
         )
     _check_shares(sheets, len(units))
     _check_names(folder, asked)
+    files = _files(sheets, Path(out), format)
+    _check_places(files)
     with_key = folder.path / "human" / export.export
     write_atomically(with_key / "key.jsonl", key_text(list(export.rows.values())))
     write_json(with_key / "export.json", export.to_json())
-    files = _write(sheets, Path(out), format)
-    return Exported(export.export, files, [len(sheet.lines) for sheet in sheets], len(units), how.block)
+    _write(files)
+    return Exported(export.export, list(files), [len(sheet.lines) for sheet in sheets], len(units), how.block)
+
+
+def _of_task(
+    folder: RunFolder,
+    results: Mapping[str, Any],
+    task: str,
+    names: Sequence[str],
+    samples: int | None,
+    pick: Pick,
+    strata: str,
+    how: Design,
+    asked: QuestionsSpec,
+) -> tuple[list[Unit], Prompts]:
+    """The samples of a task that are shown, with their weights, answers and prompts."""
+    rows = {name: {str(row["id"]): row for row in folder.samples(name, task)} for name in names}
+    plain = _plain_prompts(folder, results, task)
+    ids = [id_ for id_ in plain if sum(_answered(rows[name].get(id_)) for name in names) > how.pairwise]
+    chosen = choose(
+        len(ids),
+        samples,
+        np.random.default_rng([how.seed, zlib.crc32(task.encode())]),
+        strata=strata_of(ids, strata, plain, rows) if pick == "stratified" else None,
+        matters=interest_of(folder, results, task, ids, rows) if pick == "matters" and ids else None,
+    )
+    units = [Unit(task, ids[one.index], one.weight, _answers(rows, ids[one.index])) for one in chosen]
+    prompts = {
+        (task, unit.id): (
+            _turns(plain[unit.id]["input"]),
+            target_text(plain[unit.id]) if asked.reference else None,
+        )
+        for unit in units
+    }
+    return units, prompts
 
 
 def _check_shares(sheets: Sequence[Sheet], samples: int) -> None:
@@ -178,7 +200,7 @@ def _check_names(folder: RunFolder, asked: QuestionsSpec) -> None:
             )
 
 
-def _write(sheets: Sequence[Sheet], out: Path, format: Format) -> list[Path]:
+def _files(sheets: Sequence[Sheet], out: Path, format: Format) -> dict[Path, bytes]:
     makers: dict[Format, tuple[str, Callable[[Sheet], str | bytes]]] = {
         "csv": (".csv", csv_text),
         "xlsx": (".xlsx", xlsx_bytes),
@@ -186,17 +208,31 @@ def _write(sheets: Sequence[Sheet], out: Path, format: Format) -> list[Path]:
         "label-studio": (".json", label_studio_tasks),
     }
     suffix, make = makers[format]
-    files: dict[Path, str | bytes] = {
-        out / f"{safe_name(sheet.study)}-{sheet.rater}{suffix}": make(sheet) for sheet in sheets
-    }
+    files = {out / f"{safe_name(sheet.study)}-{sheet.rater}{suffix}": make(sheet) for sheet in sheets}
     if format == "label-studio":
         files[out / "labeling-config.xml"] = label_studio_config(sheets[0].asked)
+    return {
+        path: content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+        for path, content in files.items()
+    }
+
+
+def _check_places(files: Mapping[Path, bytes]) -> None:
+    """A sheet that lies there already may have been filled in."""
+    taken = [path for path, content in files.items() if path.is_file() and path.read_bytes() != content]
+    if taken:
+        raise OutputFolderError(
+            *(f"{path} is there already, and may hold somebody's answers." for path in taken),
+            "Nothing was written: name another folder with --out, or take these files away.",
+        )
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
     for path, content in files.items():
         try:
             write_atomically(path, content)
         except OSError as error:
             raise OutputFolderError(f"{path} cannot be written: {error.strerror or error}.") from error
-    return list(files)
 
 
 def _readable(results: Mapping[str, Any]) -> list[str]:

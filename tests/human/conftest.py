@@ -167,11 +167,12 @@ def mail_run(tmp_path: Path) -> Callable[..., RunFolder]:
 
 @pytest.fixture
 def export(tmp_path: Path) -> Callable[..., Exported]:
-    """Export a run's sheets to ``tmp_path/out``."""
+    """Export a run's sheets, each time to a new folder."""
 
     def make(run: RunFolder, format: Any, asked: QuestionsSpec, **settings: Any) -> Exported:
         design = Design(**{name: settings.pop(name) for name in Design.__slots__ if name in settings})
-        return export_sheets(run.path, tmp_path / "out", format, asked=asked, design=design, **settings)
+        out = settings.pop("out", tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}")
+        return export_sheets(run.path, out, format, asked=asked, design=design, **settings)
 
     return make
 

@@ -47,6 +47,27 @@ def test_configuration_and_tasks_are_valid_and_its_answers_are_read(
         assert all(line.values[name] in values for name, values in options.items() if values)
 
 
+def test_people_stay_apart_in_json_min(single: Any) -> None:
+    """One line an annotation: https://labelstud.io/guide/export#JSON-MIN."""
+    item = "9f31c2ab-000-c4d5e6f7"
+    row = {"item": item, "rater": "rater-1", "id": 1, "lead_time": 3.5, "q2_safe": "yes", "annotation_id": 1}
+    rows = [row | {"annotator": 7}, row | {"annotator": 8, "annotation_id": 2, "q2_safe": "no"}]
+    lines, problems = label_studio_lines(rows, "min.json", {"9f31c2ab": single})
+    assert problems == []
+    assert [(line.rater, line.values["safe"]) for line in lines] == [("user-7", "yes"), ("user-8", "no")]
+    alone, _ = label_studio_lines(rows[:1], "min.json", {"9f31c2ab": single})
+    assert alone[0].rater == "rater-1"  # one annotator: whose sheet it was
+
+
+def test_annotations_that_are_none(single: Any) -> None:
+    item = "9f31c2ab-000-c4d5e6f7"
+    task = {"data": {"item": item}, "annotations": [{"result": ["nothing"], "lead_time": float("nan")}]}
+    lines, problems = label_studio_lines([task, "x"], "a.json", {"9f31c2ab": single})
+    assert lines == []
+    assert "a.json, task 1: its annotation is not as Label Studio writes it" in problems[0]
+    assert "a.json, task 2: no data.item" in problems[1]
+
+
 def test_a_broken_configuration_is_refused(mail_run: Any, export: Any, single: Any) -> None:
     """The check above can fail."""
     made = export(mail_run(), "label-studio", single)

@@ -18,8 +18,12 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from evalkit.api import import_labels as import_and_report
 from evalkit.errors import DataError
 from evalkit.gates.evaluate import evaluate_run
+from evalkit.human.key import Export, KeyRow
+from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import Label, label_from_json, read_labels
+from evalkit.human.sampling import choose
 from evalkit.human.scores import sample_scores, series_result
+from evalkit.human.weights import weigh
 from evalkit.running.labels import apply_labels, to_preferences
 from evalkit.specs.gate import GatePolicy
 
@@ -198,6 +202,116 @@ def test_pairs_are_ranked_and_become_preferences(mail_run, export, take, paired,
     assert sum(row["chosen"].startswith("good") for row in rows) == 12
     assert rows[0]["messages"][0]["role"] == "user"
     assert {row["source"] for row in rows} == {"human:better"}
+
+
+def test_half_the_pairs_say_what_all_would(mail_run, export, take, paired) -> None:
+    """Ties that nobody was asked about count in proportion to what came back."""
+    run = mail_run(n=40, text=lambda name, i: plain(name, i) if i < 20 else "the same")
+    path = export(run, "csv", paired).files[0]
+    take(run, fill(path, lambda row: {"better": "A" if "good" in row["answer A"] else "B"}))
+    whole = of(run, "human:better", "r16")
+    assert (whole["value"], whole["n"]) == (0.75, 40)
+    labels = run.path / "human" / "labels.jsonl"
+    labels.write_text("\n".join(labels.read_text().splitlines()[:5]) + "\n")
+    apply_labels(run)
+    part = of(run, "human:better", "r16")
+    assert part["value"] == pytest.approx(0.75, abs=1e-12)
+    ranking = run.results()["human"]["rankings"]["better"]["candidates"]
+    assert [(row["candidate"], row["wins"], row["ties"]) for row in ranking] == [
+        ("r16", 5, 5),
+        ("base", 0, 5),
+    ]
+
+
+def test_ties_belong_to_the_questions_of_their_export_and_to_its_tasks(
+    mail_run, export, take, paired, tmp_path
+) -> None:
+    run = mail_run(n=6, text=lambda name, i: plain(name, i) if i < 4 else "the same")
+    results = run.results()
+    results["tasks"].append({**results["tasks"][0], "name": "other"})
+    for name in ("base", "r16"):
+        run.write_samples(name, "other", run.samples(name, "mail"))
+    run.write_results(results)
+    two = QuestionsSpec(questions=[Question(name="kinder", ask="Which is kinder?", kind="pairwise")])
+    export(run, "csv", two, seed=3)  # stays out
+    both = export(run, "csv", paired).files[0]
+    rows = list(csv.reader(io.StringIO(both.read_text("utf-8-sig"), newline="")))
+
+    def first_task_only(row: dict[str, str]) -> dict[str, str]:
+        return {"better": "A"} if row["task"] == "mail" else {}
+
+    assert len(rows) == 1 + 8
+    take(run, fill(both, first_task_only))
+    found = {(row["task"], row["metric"]) for row in run.results()["scores"] if "human:" in row["metric"]}
+    assert found == {("mail", "human:better")}
+
+
+def test_two_exports_of_one_question_give_an_estimate_without_bias() -> None:
+    """Simulated: hard samples, preferred by one export, are worse; a random one overlaps with it."""
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([rng.random(60) < 0.2, rng.random(240) < 0.9])
+    matters = np.where(np.arange(300) < 60, 4.0, 1.0)
+    asked = QuestionsSpec(questions=[Question(name="safe", ask="Safe?", kind="yes_no")])
+    weighed, plainly = [], []
+    for _ in range(400):
+        labels, exports = [], {}
+        for name, chosen in [
+            ("aaaaaaaa", choose(300, 60, rng, matters=matters)),
+            ("bbbbbbbb", choose(300, 45, rng)),
+        ]:
+            rows = {}
+            for one in chosen:
+                item = f"{name}-{one.index:03d}-00000000"
+                said = bool(truth[one.index])
+                rows[item] = KeyRow(item, "ann", "t", str(one.index), (("r16",),), one.weight, "", {})
+                label = Label("r16", "t", str(one.index), "safe", "ann", said, weight=one.weight, item=item)
+                labels.append(label)
+            exports[name] = Export(name, asked, {}, rows)
+        for into, own in ((weighed, weigh(labels, exports)[0]), (plainly, labels)):
+            (series,) = sample_scores(own, asked.questions)
+            into.append(series_mean(series))
+    error = np.std(weighed) / len(weighed) ** 0.5
+    assert abs(np.mean(weighed) - truth.mean()) < 3.5 * error
+    assert abs(np.mean(plainly) - truth.mean()) > 3.5 * error  # the check can fail
+
+
+def series_mean(series: Any) -> float:
+    scores, weights = (np.array(list(one.values())) for one in (series.scores, series.weights))
+    return float((scores * weights).sum() / weights.sum())
+
+
+def test_two_random_exports_count_alike() -> None:
+    asked = QuestionsSpec(questions=[Question(name="safe", ask="Safe?", kind="yes_no")])
+    rows = {
+        item: KeyRow(item, "ann", "t", str(i), (("r16",),), weight, "", {})
+        for name, many, weight in (("aaaaaaaa", 4, 2.0), ("bbbbbbbb", 8, 1.0))
+        for i in range(many)
+        for item in [f"{name}-{i:03d}-00000000"]
+    }
+    exports = {
+        name: Export(name, asked, {}, {item: row for item, row in rows.items() if item[:8] == name})
+        for name in ("aaaaaaaa", "bbbbbbbb")
+    }
+    labels = [
+        Label("r16", "t", row.id, "safe", "ann", True, weight=row.weight, item=item)
+        for item, row in rows.items()
+    ]
+    assert {label.weight for label in weigh(labels, exports)[0]} == {1.0}
+    alone = [label for label in labels if label.item[:8] == "aaaaaaaa"]
+    assert {label.weight for label in weigh(alone, exports)[0]} == {2.0}
+
+
+def test_answers_of_several_candidates_give_one_preference_and_ratings_serve_without_pairs(
+    mail_run, export, take, single, paired
+) -> None:
+    run = mail_run(names=("base", "r8", "r16"), n=2, text=lambda name, i: plain(name.replace("r8", "r16"), i))
+    export(run, "csv", paired)  # nobody fills it in
+    path = export(run, "csv", single).files[0]
+    take(run, fill(path, lambda row: {"coherence": "5" if "good" in row["answer"] else "2"}))
+    rows = to_preferences(run.path)
+    assert [(row["id"], row["chosen"], row["rejected"]) for row in rows] == [
+        (f"mail/m{i}", f"good {i}", f"weak {i}") for i in range(2)
+    ]
 
 
 def test_ratings_become_preferences_where_they_differ_by_a_step(mail_run, export, take, single) -> None:

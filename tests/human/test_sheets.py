@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit.errors import DataError
+from evalkit.errors import DataError, OutputFolderError
 from evalkit.human.columns import filled_lines
 from evalkit.human.csv_file import csv_grid, csv_text
 from evalkit.human.escape import LONGEST
 from evalkit.human.html_file import html_page
+from evalkit.human.key import Export, read_exports
 from evalkit.human.label_studio import label_studio_lines, label_studio_tasks
 from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import read_labels
@@ -120,12 +122,13 @@ def test_any_text_is_the_same_after_a_round_trip(
         "9f31c2ab-000-c4d5e6f7", "t", (("", prompt),), (answer,), target="=x", given={"remark": remark}
     )
     sheet, asked = Sheet("9f31c2ab", "s", "rater-1", spec, [line]), {"9f31c2ab": spec}
+    exports = {"9f31c2ab": Export("9f31c2ab", spec, {}, {})}
     folder = tmp_path_factory.mktemp("sheet")
     book, table = folder / "a.xlsx", folder / "a.csv"
     book.write_bytes(xlsx_bytes(sheet))
     table.write_bytes(csv_text(sheet).encode())
     task = json.loads(label_studio_tasks(sheet))
-    found = [filled_lines(grid, asked)[0] for grid in (*xlsx_grids(book), csv_grid(table))]
+    found = [filled_lines(grid, exports)[0] for grid in (*xlsx_grids(book), csv_grid(table))]
     found.append(label_studio_lines(task, "tasks.json", asked)[0] or [])
     for lines in found[:2]:
         if plain(remark).strip():  # nothing but blanks is no answer
@@ -161,14 +164,10 @@ def test_two_megabytes_go_on_in_further_columns(mail_run, export, take, single) 
         assert max(len(cell.encode("utf-16-le")) // 2 for cell in cells) <= 32_767
         assert "⟦goes on in column answer (2)⟧" in cells[4]
         assert len(cells) > len(long.encode("utf-16-le")) // 2 // LONGEST
-        lines, _, problems = filled_lines(grid, {lines_export(cells): single})
+        lines, _, problems = filled_lines(grid, read_exports(run.path / "human"))
         assert problems == []
         assert lines[0].texts["answer"] == long
         assert take(run, path).problems == []
-
-
-def lines_export(cells: Any) -> str:
-    return str(cells[0])[:8]
 
 
 def test_the_workbook_is_as_people_want_it(mail_run, export, single) -> None:
@@ -242,6 +241,51 @@ def test_rows_in_any_order_renamed_columns_and_strange_ones(mail_run, export, ta
     assert any("'Fehler' is read as 'fault'" in note for note in done.notes)
 
 
+def test_long_remarks_and_edited_answers_are_seen_under_other_heads(mail_run, export, take, single) -> None:
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+
+    def change(rows: list[list[str]]) -> None:
+        fill(rows)
+        rows[0][3], rows[0][4], rows[0][8] = "Frage", "Antwort", "Bemerkung"
+        rows[1][8] = "two\nlines"
+        rows[2][8] = "long " * 100
+
+    rewrite_csv(path, change)
+    done = take(run, path)
+    assert any("'Bemerkung' is read as 'remark'" in note for note in done.notes)
+    assert any("'Antwort' is read as 'answer'" in note for note in done.notes)
+    remarks = {label.label for label in labels_of(run) if label.question == "remark"}
+    assert {"two\nlines", "long " * 100} <= remarks
+    rewrite_csv(path, lambda rows: rows[3].__setitem__(4, "edited"))
+    with pytest.raises(DataError, match="answer now reads 'edited'"):
+        take(run, path)
+
+
+def test_long_columns_that_are_nobodys_are_named(mail_run, export, take, single) -> None:
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+    rewrite_csv(
+        path,
+        lambda rows: (
+            fill(rows) or [[*rows[0], "notes"], [*rows[1], "two\nlines"], *([*row, ""] for row in rows[2:])]
+        ),
+    )
+    assert any("'notes' is not read" in note for note in take(run, path).notes)
+
+
+def test_a_head_with_commas_between_semicolons_is_read(mail_run, export, take, single) -> None:
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+    rows = list(csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline="")))
+    fill(rows)
+    rows[0][5] = "coherence: is it clear, short, polite, right, warm, and so on, and so forth?"
+    out = io.StringIO()
+    csv.writer(out, delimiter=";").writerows(rows)
+    path.write_text(out.getvalue(), "utf-8")
+    assert take(run, path).new == 24 * 4
+
+
 def test_semicolons_and_utf16_are_read(mail_run, export, take, single) -> None:
     run = mail_run()
     path = export(run, "csv", single).files[0]
@@ -288,6 +332,21 @@ def test_what_is_wrong_is_named_and_nothing_is_imported(mail_run, export, take, 
     assert done.new == 24 * 4 - 2 - 3 * 4
 
 
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+def test_a_sheet_that_was_filled_in_is_not_written_over(mail_run, export, single, tmp_path, format) -> None:
+    run, out = mail_run(), tmp_path / "sheets"
+    (path,) = export(run, format, single, out=out).files
+    before = path.read_bytes() + b" "
+    path.write_bytes(before)
+    with pytest.raises(OutputFolderError, match="may hold somebody's answers"):
+        export(run, format, single, out=out, seed=2)
+    assert path.read_bytes() == before
+    assert len(list(run.path.glob("human/*/key.jsonl"))) == 1
+    if format == "csv":
+        path.write_bytes(before[:-1])
+        assert export(run, format, single, out=out).files == [path]  # the same sheets again
+
+
 def test_a_sheet_of_another_run_is_refused(mail_run, export, take, single, tmp_path) -> None:
     run = mail_run()
     path = Path(shutil.copy(rewrite_csv(export(run, "csv", single).files[0], fill), tmp_path / "old.csv"))
@@ -306,6 +365,38 @@ def test_a_label_that_is_given_anew_replaces_the_old_one(mail_run, export, take,
     assert (done.new, done.changed, done.total) == (0, 1, 24 * 4)
 
 
+def broken_book() -> bytes:
+    """A ZIP in order, with a sheet whose XML is cut off."""
+    good, out = io.BytesIO(), io.BytesIO()
+    openpyxl.Workbook().save(good)
+    with zipfile.ZipFile(good) as book, zipfile.ZipFile(out, "w") as broken:
+        for name in book.namelist():
+            content = book.read(name)
+            broken.writestr(name, content[: len(content) // 2] if "sheet1" in name else content)
+    return out.getvalue()
+
+
+def test_a_page_with_strange_answers(mail_run, export, take, single, tmp_path) -> None:
+    run = mail_run()
+    export(run, "html", single)
+    items = [json.loads(line)["item"] for line in open_key(run)]
+    path = tmp_path / "ann.json"
+    rows = [
+        {"item": items[0], "answers": {"safe": "yes", "remark": None}, "seconds": float("nan")},
+        {"item": items[1], "answers": {"saef": "yes"}},
+    ]
+    path.write_text(json.dumps({"rater": "ann", "labels": rows}))
+    with pytest.raises(DataError, match=r"label 2: 'saef' is no question of this export.+'safe'"):
+        take(run, path)
+    rows[1]["answers"] = {"safe": "no"}
+    path.write_text(json.dumps({"rater": "ann", "labels": rows}))
+    assert take(run, path).new == 2
+    assert {(label.question, label.label, label.seconds) for label in labels_of(run)} == {
+        ("safe", True, None),
+        ("safe", False, None),
+    }
+
+
 def test_files_that_are_none_of_ours(mail_run, export, take, single, tmp_path) -> None:
     run = mail_run()
     export(run, "csv", single)
@@ -316,6 +407,7 @@ def test_files_that_are_none_of_ours(mail_run, export, take, single, tmp_path) -
         ("b.csv", b"one,two\n1,2\n", "no column holds item ids"),
         ("a.json", b"{", "expected JSON"),
         ("b.json", b"{}", "a list 'labels'"),
+        ("broken.xlsx", broken_book(), "not readable as XLSX"),
     ]:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=said):
