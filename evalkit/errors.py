@@ -9,6 +9,7 @@
     │   ├── MetricError               an unknown metric, or one whose weights cannot be had
     │   └── OutputFolderError         a folder that cannot be written to
     ├── CandidateError                one candidate could not be done, the others go on     (exit 4)
+    │   └── DroppedError              its search dropped it, as was asked                   (no exit code)
     └── SandboxError                  untrusted code cannot be confined here
 
 Anything else that escapes is a bug and prints with its traceback.
@@ -23,6 +24,7 @@ __all__ = [
     "CandidateError",
     "CatalogError",
     "DataError",
+    "DroppedError",
     "EvalkitError",
     "MetricError",
     "ModelError",
@@ -82,6 +84,10 @@ class CandidateError(EvalkitError):
     """One candidate could not be done (NaN loss, a foreign adapter, …). The others go on."""
 
     exit_code = 4
+
+
+class DroppedError(CandidateError):
+    """A search dropped the candidate on validation rows, as the study asks for; it has no adapter and no scores."""
 
 
 class SandboxError(EvalkitError):

@@ -8,7 +8,9 @@ from pathlib import Path
 from evalkit.errors import SpecError
 from evalkit.gates.rules import unknown_metrics
 from evalkit.running.judges import check_judges
+from evalkit.running.lineage import check_starts
 from evalkit.running.plan import Plan, plan_study, task_metrics
+from evalkit.running.searching import check_searches
 from evalkit.specs.load import load_gate
 
 __all__ = ["plan"]
@@ -27,6 +29,8 @@ def plan(study: str | Path, *, limit: int | None = None, only: Iterable[str] | N
     """
     planned = plan_study(Path(study), limit=limit, only=only)
     check_judges(planned)
+    check_starts(planned)
+    check_searches(planned)
     if planned.study.gate is not None:  # a typo in a gate is told now, not after the hours it judges
         measured = {task.name: [metric.name for metric in task_metrics(task)] for task in planned.tasks}
         problems = unknown_metrics(load_gate(planned.study.gate), measured)

@@ -294,9 +294,11 @@ class TrainingSummary:
         peak_memory_bytes: Most memory the process (CPU) or the device (CUDA) held.
         train_loss: Mean loss per supervised token over the last epoch, in nats.
         validation_loss: Of the kept checkpoint, in nats per supervised token; None without validation rows.
-        stopped: ``finished``, ``early`` (validation stopped improving) or the reason it could not go on.
+        stopped: ``finished``, ``early`` (validation stopped improving), ``dropped at rung 1 of 3`` (by its search:
+            there is no adapter) or the reason it could not go on.
         seconds_by_phase: ``data`` (rows into tensors), ``forward``, ``backward``, ``optimizer`` and ``validation``
             → seconds; on CUDA what each waited for, see ``training/phases.py``.
+        rungs: How it came out of each rung of its search (``training/halving.py``); empty without one.
     """
 
     tokens: int
@@ -310,3 +312,4 @@ class TrainingSummary:
     validation_loss: float | None
     stopped: str
     seconds_by_phase: dict[str, float] = field(default_factory=dict)
+    rungs: list[Any] = field(default_factory=list)

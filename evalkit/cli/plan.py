@@ -48,15 +48,46 @@ def _lines(described: dict[str, Any]) -> list[str]:
             lines.append(f"  {members} trains alone: {found['alone']}")
         elif len(found["candidates"]) > 1:
             lines.append(f"  {members} train in one pass")
+    for search in described["searches"]:
+        lines += _search(search)
     lines += _judges(described["judges"])
     totals = described["totals"]
+    most = "at most " if described["searches"] else ""
     lines += [
         "",
-        f"in all {totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, "
+        f"in all {most}{totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, "
         f"{totals['training_steps']:,} training steps",
         "* decides its task",
     ]
     return lines
+
+
+def _search(search: dict[str, Any]) -> list[str]:
+    """When candidates are compared on the way, and what that saves."""
+    count, at = len(search["candidates"]), search["at"]
+    lines = [
+        f"  {search['candidate']} is searched: {count} candidates, {search['rungs']} rungs, by validation loss"
+    ]
+    for rung in at:
+        steps = sorted(set(rung["after"].values()))
+        when = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        lines.append(f"    rung {rung['rung']}, after {when} steps of each: {rung['go_on']} of {count} go on")
+        count = rung["go_on"]
+    guarded = [names for names in search["bands"].values() if len(names) == 1]
+    lines.append(
+        "    never dropped, the only one of a learning rate: " + ", ".join(name for (name,) in guarded)
+        if guarded
+        else f"    of each learning rate one stays to the end: {', '.join(search['bands'])}"
+    )
+    if count == len(search["candidates"]):
+        return [*lines, "    nobody can be dropped: try another keep, or more candidates of a learning rate"]
+    low, high, whole = search["tokens_low"], search["tokens_high"], search["tokens"]
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    saved = f"{1 - high / whole:.0%}" if low == high else f"{1 - high / whole:.0%} to {1 - low / whole:.0%}"
+    return [
+        *lines,
+        f"    trains on about {span} of {whole:,} tokens, {saved} saved; dropped ones are not scored",
+    ]
 
 
 def _power(task: dict[str, Any]) -> list[str]:

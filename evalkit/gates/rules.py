@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.gates.scores import Scores, Series
+from evalkit.running.done import dropped_at
 from evalkit.signature import measured_as
 from evalkit.specs.gate import GatePolicy, GateRule
 
@@ -192,7 +193,9 @@ def _held(name: str | None, rule: GateRule, run: Scores) -> Iterator[str]:
     against = rule.no_worse_than or rule.better_than
     if name is None:
         members = [
-            str(row["name"]) for row in run.candidates if row.get("kind") in HELD and row["name"] != against
+            str(row["name"])
+            for row in run.candidates
+            if row.get("kind") in HELD and row["name"] != against and dropped_at(row) is None
         ]
         if not members:
             raise DataError(
@@ -202,6 +205,8 @@ def _held(name: str | None, rule: GateRule, run: Scores) -> Iterator[str]:
         yield from members
         return
     members = _members(name, run.names)
+    lost = {str(row["name"]) for row in run.candidates if dropped_at(row) is not None}
+    members = [member for member in members if member == name or member not in lost]
     if not members:
         raise DataError(
             f"{run.where} has no candidate named {name!r}; it has {_list(run.names)}.{nearest(name, run.names)}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evalkit.errors import DataError, nearest
 from evalkit.metrics import Measured, Metric, get_metric
 from evalkit.records import Unscored
+from evalkit.running.done import dropped_at
 from evalkit.running.folder import RunFolder
 from evalkit.signature import digest
 from evalkit.stats import UNBOUNDED
@@ -150,7 +151,9 @@ class Scores:
 
     def error(self, candidate: str) -> str | None:
         """Why a candidate could not be done, or None."""
-        return next((row.get("error") for row in self.candidates if row["name"] == candidate), None)
+        row = next((row for row in self.candidates if row["name"] == candidate), {})
+        lost = dropped_at(row)
+        return row.get("error") if lost is None else f"{lost} of its search, so it was not scored"
 
     def series(self, candidate: str, task: str, metric: str) -> Series | None:
         """Return a metric sample by sample; None where the candidate has no such score.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from evalkit.errors import SpecError
 from evalkit.gates.baseline import find_baseline
 from evalkit.gates.evaluate import taken, write_verdict
 from evalkit.gates.evidence import Evidence
@@ -21,9 +22,11 @@ from evalkit.gates.rules import held_candidates
 from evalkit.gates.scores import run_scores
 from evalkit.gates.verdicts import GateVerdict, RuleVerdict, Word, samples_needed
 from evalkit.running.find import find_run
+from evalkit.running.lineage import check_starts
 from evalkit.running.plan import plan_study
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import opened_run
+from evalkit.running.searching import searches
 from evalkit.running.stepwise import Stepwise
 from evalkit.specs.gate import GatePolicy
 from evalkit.specs.load import load_gate
@@ -81,6 +84,12 @@ def _gate_study(
     progress: Progress,
 ) -> GateVerdict:
     plan = plan_study(path, limit=limit)
+    check_starts(plan)
+    if searches(plan):
+        raise SpecError(
+            f"{path}: a study with a `search` finds out while it trains who will be scored. Run it first: "
+            f"`evalkit run {path}`, then `evalkit gate RUN --sequential` over the run."
+        )
     known = scores_to_come(plan)
     stored = find_baseline(baseline, policy, known, plan.roots)
     held = held_candidates(policy, known, stored)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evalkit.reporting import formats
+from evalkit.reporting.searches import dropped_remarks
 from evalkit.reporting.tables import Board, Column
 
 __all__ = ["caveats", "least_seen"]
@@ -25,7 +26,8 @@ def caveats(results: Json, table: Board) -> list[str]:
     """
     digits = {(column.task, column.metric): column.difference_digits for column in table.columns}
     upward = {(column.task, column.metric): column.higher_is_better for column in table.columns}
-    return [*_leaders(results, digits, upward), *_recipes(results, digits), *_unseen(table)]
+    told = [*_leaders(results, digits, upward), *_recipes(results, digits), *_unseen(table)]
+    return [*told, *dropped_remarks(results)]
 
 
 def least_seen(comparison: Json) -> float | None:

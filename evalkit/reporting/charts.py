@@ -111,6 +111,7 @@ class Panel:
         train: Training loss per step.
         validation: Validation loss where it was measured.
         lost: Steps whose loss was no finite number.
+        rungs: (step, whether it went on) for each rung of its search.
         x: Steps.
         y: Loss, in nats per supervised token.
     """
@@ -121,6 +122,7 @@ class Panel:
     lost: int
     x: Axis
     y: Axis
+    rungs: tuple[tuple[float, bool], ...] = ()
 
 
 def axis(values: Iterable[float], *, zero: bool = False, ticks: int = 4) -> Axis:
@@ -210,7 +212,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Panel]:
     steps = axis([0.0, last], zero=True)
     x = Axis(0.0, last, tuple(tick for tick in steps.ticks if tick <= last)) if last > 0 else steps
     return [
-        Panel(name, train, validation, sum(not _finite(row.get("loss")) for row in rows), x, y)
+        Panel(name, train, validation, sum(not _finite(row.get("loss")) for row in rows), x, y, _rungs(rows))
         for name, (train, validation, rows) in drawn.items()
     ]
 
@@ -223,6 +225,11 @@ def _close_axis(values: Sequence[float]) -> Axis:
     pad = (high - low or 1.0) * 0.06
     low, high = low - pad, high + pad
     return Axis(low, high, tuple(tick for tick in round_axis.ticks if low <= tick <= high))
+
+
+def _rungs(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, bool], ...]:
+    found = {float(row["step"]): all(s["goes_on"] for s in row["rungs"]) for row in rows if row.get("rungs")}
+    return tuple(found.items())
 
 
 def _curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:

@@ -30,6 +30,7 @@ from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
 from evalkit.reporting.judges import judge_notes, trust_in
 from evalkit.reporting.samples import embedded, flips
+from evalkit.reporting.searches import search_tables
 from evalkit.reporting.settings import settings_rows, trainer_settings
 from evalkit.reporting.slices import slice_tables
 from evalkit.reporting.tables import Board, board, cost_rows, undone
@@ -165,6 +166,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "bars": {(column.task, column.metric): bars(table, column) for column in table.columns},
         "forests": {(column.task, column.metric): forest(table, column) for column in table.columns},
         "panels": panels,
+        "searches": search_tables(results),
         "slices": slices,
         "costs": cost_rows(results),
         "settings": settings_rows(about.get("study") or {}, about.get("origins") or {}),

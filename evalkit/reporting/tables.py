@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evalkit.reporting.formats import decimals
+from evalkit.running.done import dropped_at
 from evalkit.signature import measured_as
 
 __all__ = [
@@ -197,10 +198,12 @@ def cost_rows(results: Json) -> list[dict[str, Any]]:
 
 
 def undone(results: Json, table: Board) -> list[tuple[str, str]]:
-    """Return (candidate, what could not be done and why), in the order of the study."""
+    """Return (candidate, what could not be done and why), in the order of the study; not what a search dropped."""
     found = []
     for entry in results.get("candidates", []):
         name = entry["name"]
+        if dropped_at(entry) is not None:
+            continue  # as was asked
         stopped = (entry.get("training") or {}).get("stopped")
         if entry.get("error"):
             found.append((name, str(entry["error"])))

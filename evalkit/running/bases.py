@@ -39,6 +39,7 @@ class LazyBase:
 
     Attributes:
         failed: Candidate → why it could not be trained on this base, beside others.
+        rows: What candidates are trained on, as stage train finds it: read, split and hashed once a run.
         training_seconds: Candidate → what its training took in this run: its share of a common pass.
     """
 
@@ -49,6 +50,7 @@ class LazyBase:
         self._told: set[str] = set()
         self.failed: dict[str, CandidateError] = {}
         self.training_seconds: dict[str, float] = {}
+        self.rows: dict[str, Any] = {}
 
     @property
     def has_chat_template(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from evalkit.data.dialogue import as_spoken, turns_asked
@@ -14,9 +15,10 @@ from evalkit.records import Prompt, Request
 from evalkit.running.judge_costs import describe_judges
 from evalkit.running.plan import Plan, Planned, primary_metric
 from evalkit.running.power import task_power
+from evalkit.running.searching import check_steps, describe_search, searches
 from evalkit.running.together import passes
 from evalkit.running.train import training_rows
-from evalkit.specs.study import PromptCandidate
+from evalkit.specs.study import PromptCandidate, Search
 from evalkit.training.schedule import total_steps
 
 __all__ = ["describe"]
@@ -28,8 +30,8 @@ def describe(plan: Plan) -> dict[str, Any]:
     Returns:
         ``tasks`` (samples, kind, metrics, power), ``candidates`` (base, control, settings with their origin, rows and
         optimiser steps of training, prompt tokens of each task), ``passes`` (which candidates train together, and why
-        others do not) and ``totals``. Token counts are logical: what
-        the prompts hold, without the savings of shared prefixes.
+        others do not), ``searches`` (see ``describe_search``) and ``totals``, which hold what a search drops too. Token
+        counts are logical: what the prompts hold, without the savings of shared prefixes.
 
     Raises:
         ModelError: A base is not on this machine.
@@ -47,6 +49,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             {"candidates": [member.name for member in found.members], "alone": found.reason}
             for found in passes(plan)
         ],
+        "searches": [_search(search, members, plan, tokenizers) for search, members in searches(plan)],
         "judges": describe_judges(plan),
         "totals": {
             "candidates": len(candidates),
@@ -104,6 +107,25 @@ def _training(planned: Planned, plan: Plan, tokenizer: Any) -> dict[str, int]:
     settings = planned.settings
     steps = total_steps(len(rows), settings.batch_size, settings.epochs, settings.max_steps)
     return {"rows": len(rows), "validation_rows": len(held_out), "steps": steps}
+
+
+def _search(
+    search: Search, members: Sequence[Planned], plan: Plan, tokenizers: dict[str, Any]
+) -> dict[str, Any]:
+    base = members[0].base
+    tokenizer = tokenizers[base.model if base is not None else ""]
+    rows, _, _ = training_rows(members[0], plan, chat=has_chat_template(tokenizer))
+    for member in members:
+        check_steps(plan, member, len(rows))
+    limits = [int(member.settings.max_length) for member in members]
+    texts = [
+        row.messages if row.messages is not None else (row.prompt or "") + (row.completion or row.text or "")
+        for row in rows
+    ]
+    lengths = [len(prompt_ids(tokenizer, text)) for text in texts]
+    return describe_search(
+        search, members, len(rows), sum(min(length, max(limits)) for length in lengths) / len(rows)
+    )
 
 
 def _tokens(planned: Planned, plan: Plan, task: Task, tokenizer: Any) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from evalkit.records import Request
 from evalkit.signature import digest
 
-__all__ = ["STAGE_VERSIONS", "answer_key", "judge_key", "train_key"]
+__all__ = ["STAGE_VERSIONS", "answer_key", "judge_key", "searched_key", "train_key"]
 
 STAGE_VERSIONS = {"train": 3, "answer": 1, "judge": 1}
 
@@ -64,6 +64,7 @@ def train_key(
     rows: Sequence[Any],
     validation: Sequence[Any],
     overlong: str,
+    start: str | None = None,
 ) -> str:
     """Key of one trained adapter.
 
@@ -74,9 +75,11 @@ def train_key(
         rows: The training rows as JSON values, in order.
         validation: The validation rows, in order.
         overlong: What happens to rows longer than the limit.
+        start: Hash of the adapter it goes on from; None: a new one.
     """
     return digest(
         {
+            **({} if start is None else {"start": start}),
             "stage": "train",
             "version": STAGE_VERSIONS["train"],
             "base": dict(base),
@@ -87,3 +90,14 @@ def train_key(
             "overlong": overlong,
         }
     )
+
+
+def searched_key(key: str, search: Mapping[str, Any], rivals: Sequence[str]) -> str:
+    """Key of one adapter, or of why there is none, where a search drops candidates.
+
+    Args:
+        key: What it would be without the search.
+        search: Every setting of the search.
+        rivals: What the keys of all its candidates would be, its own among them, in the study's order.
+    """
+    return digest({"key": key, "search": dict(search), "rivals": list(rivals)})

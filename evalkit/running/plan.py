@@ -49,6 +49,7 @@ class Planned:
         settings: Trainer settings, resolved.
         origins: Setting → ``default``, ``trainer.yaml``, ``study`` or ``grid``.
         rows: Training rows of a point of a learning curve; None: all.
+        entry: Name of its entry in the study, which a grid's members share; None for a base.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Planned:
     settings: Any = None
     origins: dict[str, str] = field(default_factory=dict)
     rows: int | None = None
+    entry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | No
     Args:
         path: The study's YAML.
         limit: At most this many samples a task.
-        only: Names of the candidates to do; controls are always done. None: all.
+        only: Names of the candidates to do; controls and what they start from are always done. None: all.
 
     Raises:
         SpecError: The study or something it names is wrong; every mistake of a file at once.
@@ -174,6 +176,7 @@ def _candidates(study: Study, roots: tuple[Path, ...]) -> list[Planned]:
                 single.settings,
                 single.origins,
                 single.rows,
+                single.parent,
             )
         )
     return _with_named_control([*controls.values(), *members], study.control)
@@ -221,9 +224,17 @@ def _chosen(candidates: list[Planned], wanted: tuple[str, ...]) -> list[Planned]
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise SpecError(*(f"--only: no candidate named {name!r}.{nearest(name, names)}" for name in unknown))
-    kept = [candidate for candidate in candidates if candidate.name in wanted]
-    controls = {candidate.control for candidate in kept}
-    return [candidate for candidate in candidates if candidate in kept or candidate.name in controls]
+    needed = {
+        candidate.name: (candidate.control, getattr(candidate.spec, "start", None))
+        for candidate in candidates
+    }
+    kept: set[str | None] = {None}
+    queue = [*wanted]
+    while queue:
+        name = queue.pop()
+        kept.add(name)
+        queue += [other for other in needed.get(name, ()) if other is not None and other not in kept]
+    return [candidate for candidate in candidates if candidate.name in kept]
 
 
 def _refuse_what_is_not_there_yet(study: Study, path: Path) -> None:
@@ -233,12 +244,6 @@ def _refuse_what_is_not_there_yet(study: Study, path: Path) -> None:
         for candidate in study.candidates
         if candidate.kind in NOT_YET
     ]
-    for candidate in study.candidates:
-        for key in ("search", "start"):
-            if getattr(candidate, key, None) is not None:
-                problems.append(
-                    f"{path}: candidate {candidate.name!r}: `{key}:` is not in this version; take the key out."
-                )
     if problems:
         raise SpecError(*problems)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -34,6 +34,7 @@ def recipes(
     primaries: Mapping[str, str],
     controls: Mapping[str, str | None],
     *,
+    dropped: Collection[str] = (),
     confidence: float = 0.95,
 ) -> list[Json]:
     """Compare recipes with their control and with each other on each task's primary metric.
@@ -42,6 +43,7 @@ def recipes(
         scored: (candidate, task) → its scores.
         primaries: Task → its primary metric.
         controls: Candidate → its control.
+        dropped: Candidates that a search dropped: the seeds that are left of their recipes are picked ones.
         confidence: Two-sided level of the intervals.
 
     Returns:
@@ -69,11 +71,25 @@ def recipes(
             control = controls.get(families[recipe][0])
             if control is not None and (control, task) in scored:
                 row = {"recipe": recipe, "against": control, "task": task, "metric": metric}
-                found.append(row | _compared(members, [scored[control, task]], metric, confidence))
+                told = _compared(members, [scored[control, task]], metric, confidence)
+                found.append(row | _without_picked(told, [recipe], dropped))
         for first, second in combinations(done, 2):
             row = {"recipe": first, "against": second, "task": task, "metric": metric}
-            found.append(row | _compared(done[first], done[second], metric, confidence))
+            told = _compared(done[first], done[second], metric, confidence)
+            found.append(row | _without_picked(told, [first, second], dropped))
     return found
+
+
+def _without_picked(told: Json, between: Sequence[str], dropped: Collection[str]) -> Json:
+    """Take back what is said of recipes whose worse seeds a search dropped."""
+    lost = sum(recipe_of(name) in between for name in dropped)
+    if not lost:
+        return told
+    note = (
+        f"{lost} seed{'' if lost == 1 else 's'} dropped by a search: the others were picked by validation loss, so "
+        "nothing is said about the recipe, only about its adapters"
+    )
+    return told | {"low": None, "high": None, "p_value": None, "variance": None, "note": note}
 
 
 def _compared(first: Sequence[Scored], second: Sequence[Scored], metric: str, confidence: float) -> Json:

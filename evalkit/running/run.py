@@ -22,12 +22,13 @@ from evalkit.errors import ModelError, OutputFolderError, UserError
 from evalkit.models.prices import Budget
 from evalkit.models.registry import resolve
 from evalkit.running.cache import Cache, damaged
+from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
 from evalkit.running.judge_run import judge_run, restore_added
 from evalkit.running.judges import check_judges
 from evalkit.running.plan import Plan
 from evalkit.running.progress import Progress
-from evalkit.running.study import Done, run_stages
+from evalkit.running.study import run_stages
 from evalkit.running.train import check_rows
 from evalkit.signature import digest, file_sha256
 from evalkit.specs.model import Spec

@@ -6,7 +6,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,16 @@ from evalkit.data.dialogue import as_spoken
 from evalkit.data.extract import extract
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
-from evalkit.errors import CandidateError
+from evalkit.errors import CandidateError, DroppedError
 from evalkit.models.base import Model
 from evalkit.models.hashing import adapter_sha256
 from evalkit.models.prices import SPENT, Budget
 from evalkit.models.replay import ReplayModel
-from evalkit.records import Comparison, Output, Request, Result, Sample, TrainingSummary, Unscored
+from evalkit.records import Comparison, Output, Request, Result, Sample, Unscored
 from evalkit.running.answer import answer
 from evalkit.running.bases import LazyBase, LazyModel
 from evalkit.running.cache import Cache
+from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
 from evalkit.running.leaders import leaders
 from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task_metrics
@@ -41,51 +42,7 @@ from evalkit.specs.study import (
     StatisticsSpec,
 )
 
-__all__ = ["Adapter", "Done", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
-
-
-@dataclass(slots=True)
-class Done:
-    """What is known of a candidate so far."""
-
-    planned: Planned
-    adapter_sha256: str | None = None
-    training: TrainingSummary | None = None
-    error: str | None = None
-    notes: list[str] = field(default_factory=list)
-    scored: dict[str, Scored] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    money: float | None = None
-
-    def missed(self, outputs: Sequence[Output]) -> None:
-        """Note what a spent budget left unanswered, and what the answers cost."""
-        left = [output.error for output in outputs if output.error and output.error.startswith(SPENT)]
-        if left:
-            self.error = f"{left[0]}: {len(left)} of {len(outputs)} answers are missing; the others are kept"
-        costs = [output.cost for output in outputs if output.cost is not None]
-        if costs:
-            self.money = (self.money or 0.0) + sum(costs)
-
-    def to_json(self) -> dict[str, Any]:
-        """The candidate's object in ``results.json``."""
-        base = self.planned.base
-        settings = self.planned.settings
-        training = None if self.training is None else asdict(self.training)
-        if self.planned.kind == "train" and training is None and self.error is not None:
-            training = {"stopped": self.error}
-        return {
-            "name": self.planned.name,
-            "kind": self.planned.kind,
-            "model": getattr(self.planned.spec, "model", None) if base is None else base.model,
-            "quantization": None if base is None else base.quantization.type,
-            "dtype": None if base is None else base.dtype,
-            "adapter_sha256": self.adapter_sha256,
-            "settings": None if settings is None else settings.model_dump(mode="json"),
-            "origins": self.planned.origins,
-            "training": training,
-            "error": self.error,
-            "notes": self.notes,
-        }
+__all__ = ["Adapter", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
 
 
 def run_stages(
@@ -164,6 +121,8 @@ def _do(
             member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
             member.missed(outputs)
             _tell_unanswered(member, task, outputs, progress)
+    except DroppedError:
+        member.dropped = True
     except CandidateError as error:
         member.error = str(error)
         progress.say(f"{name} could not be done: {error}")
@@ -189,7 +148,12 @@ Adapter = tuple[str, Path, str]
 def make_adapter(
     member: Done, plan: Plan, base: LazyBase | None, cache: Cache, folder: RunFolder, progress: Progress
 ) -> Adapter | None:
-    """Make the candidate's adapter and check it against its base; None for a candidate without one."""
+    """Make the candidate's adapter and check it against its base; None for a candidate without one.
+
+    Raises:
+        DroppedError: Its search dropped it.
+        CandidateError: It could not be made, or does not fit.
+    """
     planned = member.planned
     if base is None:
         return None
@@ -197,6 +161,8 @@ def make_adapter(
         trained = train_candidate(planned, plan, base, cache, folder, progress)
         member.training, member.adapter_sha256 = trained.summary, trained.sha256
         member.notes.extend(trained.notes)
+        if trained.path is None or trained.sha256 is None:
+            raise DroppedError(f"{planned.name} was {trained.summary.stopped}, as its search asks for")
         base.preflight(planned.name, trained.path, trained.sha256)
         return planned.name, trained.path, trained.sha256
     if isinstance(planned.spec, AdapterCandidate):
@@ -361,7 +327,12 @@ def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -
             "scores": [result.to_json() for result in results],
             "comparisons": [comparison.to_json() for comparison in comparisons],
             "leaders": [asdict(leader) for leader in best],
-            "recipes": recipes(by_name, primaries, {m.planned.name: m.planned.control for m in everything}),
+            "recipes": recipes(
+                by_name,
+                primaries,
+                {m.planned.name: m.planned.control for m in everything},
+                dropped=[m.planned.name for m in everything if m.dropped],
+            ),
             "slices": [
                 {"candidate": member.planned.name, "task": task, **part}
                 for member in everything
@@ -389,4 +360,4 @@ def _described(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def _all_tried(everything: list[Done]) -> bool:
-    return all(member.error is not None or member.scored for member in everything)
+    return all(member.error is not None or member.dropped or member.scored for member in everything)

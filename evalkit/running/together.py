@@ -6,11 +6,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from evalkit.catalog import find
+from evalkit.running.lineage import generation
 from evalkit.running.plan import Plan, Planned
 from evalkit.specs.study import TrainCandidate
 from evalkit.training.joining import pass_key, why_alone
 
-__all__ = ["Pass", "passes"]
+__all__ = ["Pass", "company", "passes", "rivals", "takes_many"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class Pass:
 def passes(plan: Plan) -> list[Pass]:
     """Return the passes in which a plan's candidates train, as far as settings decide it.
 
-    Candidates join that have the same base, quantisation, dtype, device and trainer. Where the base's
-    architecture turns out not to be exact in streams, they are trained one after the other.
+    Candidates join that have the same base, quantisation, dtype, device and trainer, and start from no candidate of
+    their own pass. Where the base's architecture turns out not to be exact in streams, they are trained one after
+    the other.
     """
     groups: dict[Hashable, list[Planned]] = {}
     alone: dict[Hashable, str] = {}
@@ -38,7 +40,8 @@ def passes(plan: Plan) -> list[Pass]:
         if not isinstance(planned.spec, TrainCandidate):
             continue
         reason = why_alone(planned.settings) or _trainer_alone(planned.spec.trainer, plan)
-        key: Hashable = (planned.base, planned.spec.trainer, pass_key(planned.settings))
+        settings, before = planned.settings, generation(planned, plan)
+        key: Hashable = (planned.base, planned.spec.trainer, pass_key(settings), before)
         if reason is not None:
             key = number
             alone[key] = reason
@@ -46,8 +49,31 @@ def passes(plan: Plan) -> list[Pass]:
     return [Pass(tuple(members), alone.get(key)) for key, members in groups.items()]
 
 
-def _trainer_alone(trainer: str, plan: Plan) -> str | None:
+def rivals(planned: Planned, plan: Plan) -> tuple[Planned, ...]:
+    """Return the candidates of one's search, itself among them; nobody where it has none, or only itself."""
+    if not isinstance(planned.spec, TrainCandidate) or planned.spec.search is None:
+        return ()
+    members = tuple(other for other in plan.candidates if other.entry == planned.entry)
+    return members if len(members) > 1 else ()
+
+
+def company(planned: Planned, plan: Plan) -> tuple[Planned, ...]:
+    """Return those that are trained in one call with a candidate: of its pass, of its search, and of theirs."""
+    groups = [found.members for found in passes(plan)]
+    groups += [members for other in plan.candidates if (members := rivals(other, plan))]
+    found = {planned.name}
+    while True:
+        more = {m.name for group in groups if any(m.name in found for m in group) for m in group}
+        if more <= found:
+            return tuple(member for member in plan.candidates if member.name in found)
+        found |= more
+
+
+def takes_many(trainer: str, plan: Plan) -> bool:
+    """Whether a trainer trains several candidates at once."""
     loop = find("trainers", trainer, plan.roots).path / "train.py"
-    if "def train_many(" in loop.read_text(encoding="utf-8"):
-        return None
-    return f"the trainer {trainer} has no train_many"
+    return "def train_many(" in loop.read_text(encoding="utf-8")
+
+
+def _trainer_alone(trainer: str, plan: Plan) -> str | None:
+    return None if takes_many(trainer, plan) else f"the trainer {trainer} has no train_many"

@@ -22,12 +22,15 @@ from evalkit.records import TrainingSummary
 from evalkit.running.bases import LazyBase
 from evalkit.running.cache import Cache
 from evalkit.running.folder import RunFolder
-from evalkit.running.keys import train_key
+from evalkit.running.keys import searched_key, train_key
+from evalkit.running.lineage import parent_of
 from evalkit.running.plan import Plan, Planned
 from evalkit.running.progress import Progress
-from evalkit.running.together import passes
+from evalkit.running.searching import check_steps, kept_search
+from evalkit.running.together import company, rivals
 from evalkit.signature import digest
-from evalkit.specs.study import DataSpec, TrainCandidate
+from evalkit.specs.study import AdapterCandidate, DataSpec, TrainCandidate
+from evalkit.training.halving import Halving
 from evalkit.training.job import TrainingJob
 from evalkit.training.rows import Policy
 
@@ -36,17 +39,17 @@ __all__ = ["Trained", "check_rows", "train_candidate", "training_rows"]
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A finished adapter.
+    """A finished training.
 
     Attributes:
-        path: Its folder, in peft's format.
-        sha256: Over its bytes (see ``adapter_sha256``).
+        path: The adapter's folder, in peft's format; None where a search dropped the candidate.
+        sha256: Over the adapter's bytes (see ``adapter_sha256``).
         summary: What training took.
         notes: What the reader must know: rows dropped, settings that had no effect.
     """
 
-    path: Path
-    sha256: str
+    path: Path | None
+    sha256: str | None
     summary: TrainingSummary
     notes: tuple[str, ...]
 
@@ -57,7 +60,8 @@ class _Work:
 
     Attributes:
         planned: The candidate.
-        key: Of its adapter in the cache.
+        key: Of its adapter in the cache, the search left out.
+        start: Adapter to go on from.
         train: Rows to learn.
         validation: Held-out rows.
         overlong: What happens to rows that are too long.
@@ -65,6 +69,7 @@ class _Work:
 
     planned: Planned
     key: str
+    start: Path | None
     train: list[Conversation]
     validation: list[Conversation]
     overlong: Policy
@@ -75,81 +80,142 @@ def train_candidate(
 ) -> Trained:
     """Train one candidate, or take its adapter from the cache; either way it stands in the run folder after.
 
-    Others that share its pass are trained with it, unless the cache has them, and are found there when it is
-    their turn. A killed training goes on at its last checkpoint, with the losses it would have had.
+    Others that share its pass or its search are trained with it, unless the cache has them, and are found there when
+    it is their turn; the one that it starts from is trained before it. A killed training goes on at its last
+    checkpoint, with the losses it would have had.
 
     Raises:
         CandidateError: It could not be trained (NaN loss, no row left); the others go on.
         DataError: Its rows are missing or wrong.
     """
     if planned.name not in base.failed:
-        work = _work(planned, plan, base)
-        if cache.stored_folder("adapters", work.key) is None:
-            shared = next((found.members for found in passes(plan) if planned in found.members), (planned,))
-            group = {work.key: work}
-            for other in shared:
-                if other is not planned and other.name not in base.failed:
-                    beside = _work(other, plan, base)
-                    group.setdefault(beside.key, beside)
-            _train(list(group.values()), plan, base, cache, folder, progress)
-        stored = cache.stored_folder("adapters", work.key)
+        room = _Room(plan, base, cache, folder, progress)
+        stored = cache.stored_folder("adapters", _key(planned, room))
+        if stored is None:
+            _train(company(planned, plan), room)
+            stored = cache.stored_folder("adapters", _key(planned, room))
         if stored is not None:
             return _bring(planned.name, stored, folder)
     raise base.failed[planned.name]
 
 
-def _work(planned: Planned, plan: Plan, base: LazyBase) -> _Work:
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Where candidates of one base are trained."""
+
+    plan: Plan
+    base: LazyBase
+    cache: Cache
+    folder: RunFolder
+    progress: Progress
+
+
+def _work(planned: Planned, room: _Room) -> _Work:
+    """What a candidate is trained on.
+
+    Raises:
+        CandidateError: The one that it starts from has no adapter.
+    """
+    known: _Work | None = room.base.rows.get(planned.name)
+    if known is not None:
+        return known
     spec = planned.spec
     if not isinstance(spec, TrainCandidate):
         raise SpecError(f"candidate {planned.name!r}: expected kind train, got {planned.kind}")
-    train, validation, overlong = training_rows(planned, plan, chat=base.has_chat_template)
+    start, started = _start(planned, room)
+    train, validation, overlong = training_rows(planned, room.plan, chat=room.base.has_chat_template)
     key = train_key(
-        base.fingerprint(),
-        entry_sha256(find("trainers", spec.trainer, plan.roots)),
+        room.base.fingerprint(),
+        entry_sha256(find("trainers", spec.trainer, room.plan.roots)),
         planned.settings.model_dump(mode="json"),
         [asdict(row) for row in train],
         [asdict(row) for row in validation],
         overlong,
+        started,
     )
-    return _Work(planned, key, train, validation, overlong)
+    work = room.base.rows[planned.name] = _Work(planned, key, start, train, validation, overlong)
+    return work
 
 
-def _train(
-    group: Sequence[_Work],
-    plan: Plan,
-    base: LazyBase,
-    cache: Cache,
-    folder: RunFolder,
-    progress: Progress,
-) -> None:
-    """Train those of one pass that the cache does not have."""
+def _start(planned: Planned, room: _Room) -> tuple[Path | None, str | None]:
+    """Folder and hash of the adapter that a candidate goes on from, which is trained now if it is not there."""
+    parent = parent_of(planned, room.plan)
+    if parent is None:
+        return None, None
+    if isinstance(parent.spec, AdapterCandidate):
+        return parent.spec.path, adapter_sha256(parent.spec.path)
+    try:
+        trained = train_candidate(parent, room.plan, room.base, room.cache, room.folder, room.progress)
+    except CandidateError as error:
+        raise CandidateError(f"it starts from {parent.name}, which could not be done: {error}") from error
+    if trained.path is None:
+        raise CandidateError(
+            f"it starts from {parent.name}, which its search dropped ({trained.summary.stopped}): start from a "
+            "candidate that no search can drop."
+        )
+    return trained.path, trained.sha256
+
+
+def _key(planned: Planned, room: _Room) -> str:
+    """Key of a candidate's adapter in the cache; in a search, of what becomes of it beside its rivals."""
+    key, members = _work(planned, room).key, rivals(planned, room.plan)
+    search = getattr(planned.spec, "search", None)
+    if not members or search is None:
+        return key
+    others = [_work(other, room).key for other in members]
+    return searched_key(key, search.model_dump(mode="json"), others)
+
+
+def _train(members: Sequence[Planned], room: _Room) -> None:
+    """Train those of one company that the cache does not have; why one cannot be is noted in ``base.failed``."""
+    base, cache = room.base, room.cache
+    group: dict[str, _Work] = {}
+    for member in members:
+        try:
+            if member.name not in base.failed:
+                group.setdefault(_key(member, room), _work(member, room))
+        except CandidateError as error:
+            base.failed[member.name] = error
     with ExitStack() as stack:
-        works: list[tuple[_Work, TrainingJob, list[str]]] = []
-        for work in sorted(
-            group, key=lambda work: work.key
-        ):  # in one order: two processes never wait in a ring
-            room = stack.enter_context(cache.work_folder("adapters", work.key))
-            if cache.stored_folder("adapters", work.key) is None:  # no other process finished it meanwhile
-                notes: list[str] = []
-                works.append((work, _job(work, base, room, folder, progress, notes), notes))
+        works: list[tuple[str, _Work, Path]] = []
+        for key in sorted(group):  # in one order: two processes never wait in a ring
+            place = stack.enter_context(cache.work_folder("adapters", key))
+            if cache.stored_folder("adapters", key) is None:  # no other process finished it meanwhile
+                works.append((key, group[key], place))
         if not works:
             return
-        works.sort(key=lambda item: group.index(item[0]))
-        jobs = [job for _, job, _ in works]
-        spec = group[0].planned.spec
-        trainer = find("trainers", getattr(spec, "trainer", ""), plan.roots)
+        works.sort(key=lambda item: list(group).index(item[0]))
+        searches = _searches([work for _, work, _ in works], room)
+        notes: list[list[str]] = [[] for _ in works]
+        jobs = [
+            _job(work, room, place, searches.get(work.planned.entry or ""), told)
+            for (_, work, place), told in zip(works, notes, strict=True)
+        ]
+        trainer = find("trainers", getattr(works[0][1].planned.spec, "trainer", ""), room.plan.roots)
         loop = load_module(trainer.path / "train.py")
         outcomes = (
             loop.train_many(jobs) if hasattr(loop, "train_many") else [_outcome(loop, job) for job in jobs]
         )
-        for (work, job, notes), outcome in zip(works, outcomes, strict=True):
+        for (key, work, place), outcome, told in zip(works, outcomes, notes, strict=True):
             if isinstance(outcome, CandidateError):
                 base.failed[work.planned.name] = outcome
                 continue
-            told = json.dumps({"summary": asdict(outcome), "notes": notes})
-            (job.folder / "summary.json").write_text(told, "utf-8")
-            cache.store_folder("adapters", work.key, job.folder)
+            summary = json.dumps({"summary": asdict(outcome), "notes": told})
+            (place / "summary.json").write_text(summary, "utf-8")
+            cache.store_folder("adapters", key, place)
             base.training_seconds[work.planned.name] = outcome.seconds
+
+
+def _searches(works: Sequence[_Work], room: _Room) -> dict[str, Halving]:
+    """Entry of the study → its search, for those that have one."""
+    found: dict[str, Halving] = {}
+    for work in works:
+        members = rivals(work.planned, room.plan)
+        search, entry = getattr(work.planned.spec, "search", None), work.planned.entry or ""
+        if members and search is not None and entry not in found:
+            keys = [_work(member, room).key for member in members]
+            found[entry] = kept_search(search, members, keys, room.cache)
+    return found
 
 
 def _outcome(loop: ModuleType, job: TrainingJob) -> TrainingSummary | CandidateError:
@@ -161,33 +227,39 @@ def _outcome(loop: ModuleType, job: TrainingJob) -> TrainingSummary | CandidateE
     return summary
 
 
-def _job(
-    work: _Work, base: LazyBase, room: Path, folder: RunFolder, progress: Progress, notes: list[str]
-) -> TrainingJob:
+def _job(work: _Work, room: _Room, place: Path, search: Halving | None, notes: list[str]) -> TrainingJob:
     name = work.planned.name
-    log = _Log(room / "log.jsonl", folder.training_file(name))
+    log = _Log(place / "log.jsonl", room.folder.training_file(name))
 
     def tell(note: str) -> None:
         notes.append(note)
-        progress.say(f"{name}: {note}")
+        room.progress.say(f"{name}: {note}")
 
     return TrainingJob(
-        base=base.load(),
+        base=room.base.load(),
         settings=work.planned.settings,
         train=work.train,
         validation=work.validation,
         overlong=work.overlong,
-        folder=room,
+        folder=place,
         name=name,
+        start=work.start,
+        search=search,
         log=log.add,
-        progress=progress,
+        progress=room.progress,
         tell=tell,
     )
 
 
 def _bring(name: str, stored: Path, folder: RunFolder) -> Trained:
-    """Copy a finished adapter and its log from the cache into the run folder."""
+    """Copy a finished adapter, if there is one, and its log from the cache into the run folder."""
     told = json.loads((stored / "summary.json").read_text("utf-8"))
+    log = folder.training_file(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(stored / "log.jsonl", log)
+    summary, notes = TrainingSummary(**told["summary"]), tuple(told["notes"])
+    if not (stored / "adapter").is_dir():
+        return Trained(None, None, summary, notes)
     sha256 = adapter_sha256(stored / "adapter")
     target = folder.adapter_folder(name)
     if not target.is_dir() or adapter_sha256(target) != sha256:
@@ -200,10 +272,7 @@ def _bring(name: str, stored: Path, folder: RunFolder) -> Trained:
         ).iterdir():  # copytree would hide a full disk behind an error of its own
             shutil.copyfile(file, partial / file.name)
         partial.replace(target)
-    log = folder.training_file(name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(stored / "log.jsonl", log)
-    return Trained(target, sha256, TrainingSummary(**told["summary"]), tuple(told["notes"]))
+    return Trained(target, sha256, summary, notes)
 
 
 def check_rows(plan: Plan) -> None:
@@ -215,8 +284,9 @@ def check_rows(plan: Plan) -> None:
     """
     trained = [planned for planned in plan.candidates if planned.kind == "train"]
     by_data = {repr(getattr(planned.spec, "data", None)): planned for planned in trained}
-    for planned in by_data.values():
-        training_rows(planned, plan, chat=True)
+    counted = {data: len(training_rows(planned, plan, chat=True)[0]) for data, planned in by_data.items()}
+    for planned in trained:
+        check_steps(plan, planned, counted[repr(getattr(planned.spec, "data", None))])
 
 
 def training_rows(

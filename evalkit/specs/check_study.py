@@ -205,6 +205,19 @@ def _training(document: Document) -> Iterator[Mistake]:
             yield Mistake(
                 ("candidates", i, "search"), "expected a 'grid' to search in, got a single candidate"
             )
+        if entry.get("search") is not None:
+            yield from _searched(_data(document, entry), ("candidates", i, "search"))
+
+
+def _searched(data: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Mistake]:
+    if data.get("sizes") is not None:
+        yield Mistake(
+            path, "would drop points of the learning curve that 'data.sizes' asks for; keep one of them"
+        )
+    if data.get("validation", 0.1) is None:
+        yield Mistake(
+            path, "drops candidates by their loss on validation rows, and 'data.validation' is null"
+        )
 
 
 def _tasks(document: Document) -> Iterator[Mistake]:

@@ -7,6 +7,7 @@ old one or the new one, never half of one.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,23 @@ class Position:
     best_step: int = 0
     worse: int = 0
     seconds: float = 0.0
+
+    @property
+    def shown(self) -> float | None:
+        """What a search goes by: the lowest validation loss so far; None before the first."""
+        looks = [row[key] for row in self.rows for key in ("validation_loss", "rung_loss") if key in row]
+        return min(looks, default=None)
+
+    def note(self, standings: Sequence[Mapping[str, Any]]) -> bool:
+        """Write how it came out of rungs into the log's rows; return whether anything was new."""
+        new = False
+        for standing in standings:
+            if 0 < standing["step"] <= len(self.rows):
+                told = self.rows[standing["step"] - 1].setdefault("rungs", [])
+                if all(known["rung"] != standing["rung"] for known in told):
+                    told.append(dict(standing))
+                    new = True
+        return new
 
     def improved(self, loss: float) -> bool:
         """Note a validation's loss; return whether it is the lowest so far."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from evalkit.data.conversation import Conversation
 from evalkit.models.loading import Base
 from evalkit.specs.trainer import QloraSettings
+from evalkit.training.halving import Halving
 from evalkit.training.rows import Policy
 
 __all__ = ["Progress", "TrainingJob"]
@@ -61,6 +62,8 @@ class TrainingJob:
         overlong: What happens to rows longer than ``settings.max_length``.
         seed: Used where ``settings.seed`` is None.
         start: Adapter in peft's format to start from, with the same rank and targets; None: a new one.
+        search: What drops candidates on the way, the same object for all its candidates, which are trained in one
+            call; None: nobody is dropped.
         log: Called with the row of docs/reference §5 after each optimiser step. After a resume it is called for
             every step from the first on again, so a log that replaces rows by ``step`` is always whole.
         progress: Hears the steps.
@@ -77,6 +80,7 @@ class TrainingJob:
     overlong: Policy = "drop"
     seed: int = 17
     start: Path | None = None
+    search: Halving | None = None
     log: Callable[[dict[str, Any]], None] = _ignore
     progress: Progress = field(default_factory=_Nobody)
     tell: Callable[[str], None] = _ignore

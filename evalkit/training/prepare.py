@@ -12,6 +12,7 @@ from evalkit.signature import digest
 from evalkit.training.job import TrainingJob
 from evalkit.training.masks import LossOn, mask_rows
 from evalkit.training.rows import Policy, TokenRow, fit_rows
+from evalkit.training.schedule import total_steps
 
 __all__ = ["Prepared", "prepare"]
 
@@ -50,6 +51,7 @@ def prepare(job: TrainingJob) -> Prepared:
     limit = settings.max_length if context is None else min(settings.max_length, context)
     train = _rows(job, job.train, settings.loss_on, limit, job.overlong, "training")
     validation = _rows(job, job.validation, "assistant", limit, "drop", "validation")
+    _check_search(job, len(train), len(validation))
     seed = job.seed if settings.seed is None else settings.seed
     parts = {
         "base": job.base.fingerprint(),
@@ -70,6 +72,22 @@ def _check_settings(job: TrainingJob) -> None:
         )
     if settings.offload == "activations" and not job.base.device.startswith("cuda"):
         job.tell("offload activations: on a CPU they are in main memory already.")
+
+
+def _check_search(job: TrainingJob, rows: int, validation: int) -> None:
+    if job.search is None:
+        return
+    if not validation:
+        raise CandidateError(
+            "a search drops candidates by their loss on validation rows, and there are none."
+        )
+    settings = job.settings
+    steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
+    if steps < job.search.rungs:
+        raise CandidateError(
+            f"{job.search.rungs} rungs need as many optimiser steps, and this candidate takes {steps}: "
+            "write fewer rungs, or more epochs."
+        )
 
 
 def _rows(

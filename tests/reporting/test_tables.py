@@ -117,7 +117,8 @@ def test_what_could_not_be_done_is_named_once_with_its_reason():
         "candidates": [
             {"name": "a", "error": "loss is NaN at step 3", "training": {"stopped": "loss is NaN at step 3"}},
             {"name": "b", "training": {"stopped": "early"}},
-            {"name": "c", "training": {"stopped": "dropped at rung 1"}},
+            {"name": "c", "training": {"stopped": "the disk was full"}},
+            {"name": "d", "training": {"stopped": "dropped at rung 1 of 3"}},  # as was asked
         ],
         "scores": [
             {"candidate": "b", "task": "t", "metric": "f1"},
@@ -128,7 +129,7 @@ def test_what_could_not_be_done_is_named_once_with_its_reason():
     assert undone(results, table) == [
         ("a", "loss is NaN at step 3"),
         ("a", "no scores on t"),
-        ("c", "training stopped: dropped at rung 1"),
+        ("c", "training stopped: the disk was full"),
     ]
 
 

@@ -23,6 +23,8 @@ from evalkit.training.adapters import NewAdapter, new_adapter
 from evalkit.training.attention import stream_attention
 from evalkit.training.batches import window
 from evalkit.training.checkpoints import Checkpoints, Position
+from evalkit.training.contest import compete
+from evalkit.training.failures import not_finite, out_of_memory
 from evalkit.training.job import TrainingJob
 from evalkit.training.joining import pass_key, why_alone
 from evalkit.training.loss import backpropagate, validation_loss
@@ -31,10 +33,11 @@ from evalkit.training.memory import peak_memory, reset_peak_memory
 from evalkit.training.modes import compute_type, offloaded_activations, training_mode
 from evalkit.training.optimizer import make_optimizer
 from evalkit.training.packing import Mode, Unit, join, make_batch, streams
-from evalkit.training.phases import Clock, add_phases, phase_totals
+from evalkit.training.phases import Clock, add_phases
 from evalkit.training.prepare import Prepared, prepare
 from evalkit.training.schedule import make_schedule, steps_per_epoch, total_steps
 from evalkit.training.sharing import choose_mode
+from evalkit.training.summary import summarise
 
 __all__ = ["train", "train_many"]
 
@@ -71,21 +74,30 @@ def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
     """
     outcomes: dict[int, Outcome] = {}
     passes: dict[Any, list[Member]] = {}
+    for job in jobs:
+        if job.search is not None:
+            job.search.only(other.name for other in jobs)
     for number, job in enumerate(jobs):
         try:
             data = prepare(job)
         except CandidateError as error:
             outcomes[number] = error
+            if job.search is not None:
+                job.search.leave(job.name)
             continue
         mode = choose_mode(job.base.model, job.settings, job.tell)
         member = Member(f"in_training{number}", job, data, mode)
         alone = member.mode == "plain" or why_alone(job.settings) is not None
         passes.setdefault(number if alone else pass_key(job.settings), []).append(member)
-    for members in passes.values():
-        run(members)
-        for member in members:
-            if member.outcome is not None:
-                outcomes[int(member.slot.removeprefix("in_training"))] = member.outcome
+    everybody = [member for members in passes.values() for member in members]
+    while any(member.outcome is None for member in everybody):  # once, unless a search is spread over passes
+        for members in passes.values():
+            if unfinished := [member for member in members if member.outcome is None]:
+                run(unfinished)
+            compete(everybody, finish)
+    for member in everybody:
+        if member.outcome is not None:
+            outcomes[int(member.slot.removeprefix("in_training"))] = member.outcome
     return [outcomes[number] for number in range(len(jobs))]
 
 
@@ -135,6 +147,12 @@ class Member:
             return "early"
         return "finished" if self.position.step >= self.steps else None
 
+    @property
+    def waits(self) -> bool:
+        """Whether its search has to decide before it goes on, or before it ends early."""
+        rung = None if self.job.search is None else self.job.search.next_step(self.steps)
+        return rung is not None and (self.position.step >= rung or self.stopped is not None)
+
     def units(self, rows: Sequence[Any], size: int) -> list[Unit]:
         """Cut rows into what is run at once, whoever else is in the pass."""
         groups = streams(rows, size, self.job.base.device, self.mode)
@@ -152,6 +170,7 @@ def run(members: Sequence[Member]) -> None:
     try:
         with ExitStack() as stack:
             ready = [member for member in members if enter(member, stack)]
+            compete(members, finish)
             if ready:
                 train_ready(ready, stack)
     except torch.OutOfMemoryError:
@@ -177,10 +196,14 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
             stack.enter_context(joined([member.adapter for member in ready]))
     for member in ready:
         others = ", ".join(other.job.name for other in ready if other is not member)
-        if others:
+        if others and not member.position.step:
             member.job.tell(f"trained in one pass with {others}.")
         start(member)
-    while active := [member for member in ready if member.outcome is None]:
+    while True:
+        compete(ready, finish)
+        active = [member for member in ready if member.outcome is None and not member.waits]
+        if not active:
+            return
         turn(active)
 
 
@@ -215,16 +238,20 @@ def start(member: Member) -> None:
         job.tell,
     )
     member.schedule = make_schedule(member.optimizer, settings.schedule, settings.warmup, member.steps)
+    first = not member.position.step
     found = member.checkpoints.load(member.optimizer, member.schedule)
     if found is None:
         return
     member.position, adapter = found
     member.adapter.load(adapter)
-    job.tell(f"resumed after step {member.position.step} of {member.steps}.")
+    if first:
+        job.tell(f"resumed after step {member.position.step} of {member.steps}.")
+    if job.search is not None:
+        member.position.note(job.search.standings(job.name))
     for entry in member.position.rows:
         job.log(entry)
     job.progress.advance(member.position.step)
-    if member.stopped is not None:
+    if member.stopped is not None and job.search is None:
         finish(member)
 
 
@@ -236,7 +263,7 @@ def turn(active: Sequence[Member]) -> None:
     """
     readings = gradients(active)
     stepped = [member for member in active if step(member, readings[member.slot])]
-    validate([member for member in stepped if member.validates], readings)
+    validate([member for member in stepped if member.validates or member.waits], readings)
     for member in stepped:
         if member.outcome is None:
             record(member, readings[member.slot])
@@ -330,6 +357,9 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]]) -> None
         if not math.isfinite(loss):
             member.outcome = not_finite("validation loss", {**reading, "loss": loss})
             continue
+        if not member.validates:  # its search looks; what comes of the training does not depend on it
+            reading["rung_loss"] = loss
+            continue
         reading["validation_loss"] = loss
         if member.position.improved(loss):
             member.checkpoints.save_best(member.adapter.state())
@@ -345,10 +375,11 @@ def record(member: Member, reading: dict[str, Any]) -> None:
     position.rows.append(reading)
     job.log(reading)
     job.progress.advance(note=f"loss {reading['loss']:.3f}")
-    if member.stopped is not None or time.monotonic() - member.saved >= job.checkpoint_seconds:
+    ends = member.stopped is not None
+    if ends or member.waits or time.monotonic() - member.saved >= job.checkpoint_seconds:
         member.checkpoints.save(position, member.adapter.state(), member.optimizer, member.schedule)
         member.saved = time.monotonic()
-    if member.stopped is not None:
+    if ends and job.search is None:
         finish(member)
 
 
@@ -357,41 +388,4 @@ def finish(member: Member) -> None:
     if member.data.validation:
         member.adapter.load(member.checkpoints.load_best())
     member.adapter.save(member.job.folder / "adapter")
-    position, rows = member.position, member.position.rows
-    last = rows[-member.per_epoch :]
-    tokens = sum(row["tokens"] for row in rows)
-    member.outcome = TrainingSummary(
-        tokens=tokens,
-        computed_tokens=sum(row["computed_tokens"] for row in rows),
-        supervised_tokens=sum(row["supervised_tokens"] for row in rows),
-        steps=position.step,
-        seconds=position.seconds,
-        tokens_per_second=tokens / position.seconds if position.seconds else 0.0,
-        peak_memory_bytes=peak_memory(member.job.base.device),
-        train_loss=sum(row["loss"] * row["supervised_tokens"] for row in last)
-        / sum(row["supervised_tokens"] for row in last),
-        validation_loss=position.best_loss,
-        stopped=member.stopped or "finished",
-        seconds_by_phase=phase_totals(rows),
-    )
-
-
-def not_finite(what: str, reading: dict[str, Any]) -> CandidateError:
-    """Say where a training broke, and what most likely broke it."""
-    value = reading["grad_norm"] if what == "gradient norm" else reading["loss"]
-    if reading["learning_rate"] > 1e-3:
-        likely = "Most likely the learning_rate is more than LoRA stands: try a tenth of it."
-    else:
-        likely = "Most likely the base's weights are damaged or hold NaN; a lower learning_rate may help too."
-    return CandidateError(
-        f"training stopped: the {what} is {value} at step {reading['step']}, learning rate "
-        f"{reading['learning_rate']:g}. {likely}"
-    )
-
-
-def out_of_memory(micro_batch: int) -> CandidateError:
-    """Say what to change where the device runs out of memory."""
-    return CandidateError(
-        f"the device is out of memory: write a smaller micro_batch than {micro_batch}, "
-        "gradient_checkpointing: true, or a smaller max_length."
-    )
+    member.outcome = summarise(member.position, member.per_epoch, member.job, member.stopped or "finished")
