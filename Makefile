@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SIZE ?= 135m
 MODELS := smollm2-135m-instruct-q4_1 minilm
 
-.PHONY: demo test check lint types bench-train bench-score bench-metrics bench-judge bench-statistics clean
+.PHONY: demo test check lint types bench-train bench-gpu bench-score bench-metrics bench-judge bench-statistics clean
 
 demo: .venv/demo  ## Train two adapters on the embedded model and compare them with the base
 	$(BIN)/evalkit model pull $(firstword $(MODELS))
@@ -16,6 +17,12 @@ check: test lint types  ## What CI runs
 
 bench-train: .venv/dev  ## Training beside TRL on this machine: speed, memory, held-out loss
 	$(BIN)/python benchmarks/train.py
+
+bench-gpu: .venv/dev  ## On CUDA: the tests marked gpu, then training and scoring on models of random weights (SIZE=1b, 8b)
+	$(BIN)/python -m pytest -m gpu -n 0
+	$(BIN)/python benchmarks/random_model.py build/random-$(SIZE) --size $(SIZE)
+	$(BIN)/python benchmarks/train.py --model build/random-$(SIZE)
+	$(BIN)/python benchmarks/score.py --model build/random-$(SIZE)
 
 bench-metrics: .venv/dev  ## ROUGE, BLEU, chrF, BERTScore and the sandbox beside their reference implementations
 	$(BIN)/evalkit model pull minilm

@@ -1,6 +1,6 @@
 """How fast evalkit trains beside TRL's SFTTrainer: same base, rows, masks, order and steps, on this machine.
 
-    python benchmarks/train.py [--quick] [--repeats 3] [--maths FILE.jsonl] [--out FILE.json]
+    python benchmarks/train.py [--quick] [--repeats 3] [--maths FILE.jsonl] [--model NAME] [--out FILE.json]
 
 With ``--out`` every measurement is written down when it is done, and one that is there already is not made again.
 Each measurement is a process of its own (load time apart, peak memory its own). ``--maths`` takes rows with
@@ -34,6 +34,7 @@ import torch  # noqa: E402
 
 from evalkit.catalog import find, load_module  # noqa: E402
 from evalkit.data.conversation import Conversation  # noqa: E402
+from evalkit.models.devices import Placement, choose_placement, device_kind  # noqa: E402
 from evalkit.models.loading import Base, load_base  # noqa: E402
 from evalkit.specs.trainer import QloraSettings  # noqa: E402
 from evalkit.training.batches import collate, micro_batches, window  # noqa: E402
@@ -43,7 +44,6 @@ from evalkit.training.loss import validation_loss  # noqa: E402
 from evalkit.training.memory import peak_memory  # noqa: E402
 from evalkit.training.prepare import Prepared, prepare  # noqa: E402
 
-MODEL = "smollm2-135m-instruct-q4_1"
 HELD_OUT = 16
 CANDIDATES = (
     {"rank": 4},
@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument(
         "--cases", nargs="*", choices=[*CASES, "four", "growth"], default=[*CASES, "four", "growth"]
     )
+    parser.add_argument(
+        "--model", default="smollm2-135m-instruct-q4_1", help="a registry name or a folder (random_model.py)"
+    )
     parser.add_argument("--out", type=Path, help="all measurements as JSON")
     parser.add_argument("--one", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -96,8 +99,10 @@ def main() -> None:
         print(json.dumps(one(*given.one, given)))
         return
     repeats = 1 if given.quick else given.repeats
-    found = {"gemm_gflops": gemm_rate(), "threads": torch.get_num_threads()}
-    print(f"fp32 GEMM: {found['gemm_gflops']:.0f} GFLOP/s on {found['threads']} threads\n")
+    place = choose_placement("auto", "auto")
+    found = {"gemm_gflops": gemm_rate(place), "threads": torch.get_num_threads()}
+    where = f"{found['threads']} threads of " * (place.device == "cpu") + device_kind(place.device)
+    print(f"{place.dtype} products: {found['gemm_gflops']:,.0f} GFLOP/s on {where}\n")
     print(
         "| rows | TRL | evalkit | ratio | asked | held-out loss TRL / evalkit | peak memory ratio | of GEMM rate |"
     )
@@ -167,7 +172,7 @@ def child(side: str, case: str, given: argparse.Namespace, number: int = 0) -> d
     if key in known:
         return dict(known[key])
     began = time.monotonic()
-    command = [sys.executable, str(Path(__file__).resolve()), "--one", side, case]
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", side, case, "--model", given.model]
     command += ["--quick"] if given.quick else []
     command += ["--maths", str(given.maths)] if given.maths else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -184,7 +189,7 @@ def one(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     """One measurement: load, then time the training alone."""
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    base = load_base(MODEL, quantization="nf4", dtype="auto", device="auto")
+    base = load_base(given.model, quantization="nf4", dtype="auto", device="auto")
     with tempfile.TemporaryDirectory() as folder:
         if case[0] in "kt" and case[1:].isdigit():
             return step_of(base, case, Path(folder))
@@ -413,15 +418,19 @@ def problem(rng: random.Random) -> tuple[str, str]:
     return " ".join([*told, f"How many {thing} does {name} have?"]), "\n".join([*worked, f"#### {total}"])
 
 
-def gemm_rate() -> float:
-    """GFLOP/s of a product of the size of a step's: 1,024 tokens through 576 → 1,536."""
-    a, b = torch.randn(1024, 576), torch.randn(576, 1536)
+def gemm_rate(place: Placement) -> float:
+    """GFLOP/s of a product of the size of a step's: 1,024 tokens through 576 → 1,536; on CUDA 8,192 through 4,096."""
+    tokens, inner, outer = (1024, 576, 1536) if place.device == "cpu" else (8192, 4096, 4096)
+    a = torch.randn(tokens, inner, device=place.device, dtype=place.torch_dtype)
+    b = torch.randn(inner, outer, device=place.device, dtype=place.torch_dtype)
     times = []
     for _ in range(30):
         began = time.perf_counter()
         torch.mm(a, b)
+        if place.device != "cpu":
+            torch.cuda.synchronize(place.device)
         times.append(time.perf_counter() - began)
-    return 2 * 1024 * 576 * 1536 / statistics.median(times) / 1e9
+    return 2 * tokens * inner * outer / statistics.median(times) / 1e9
 
 
 if __name__ == "__main__":

@@ -92,11 +92,17 @@ class _Added(torch.autograd.Function):
         ctx: Any, out: torch.Tensor, x: torch.Tensor, pieces: list[_Piece], *weights: torch.Tensor
     ) -> torch.Tensor:
         inputs, result = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])  # (T, I), (T, O)
+        device = out.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else out.dtype
         low = []
         for piece, a, b in zip(pieces, weights[::2], weights[1::2], strict=True):
-            taken = _taken(inputs, piece).to(out.dtype)
-            low.append(taken @ a.t().to(out.dtype))  # (n, r)
-            result[piece.start : piece.stop].addmm_(low[-1], b.t().to(out.dtype), alpha=piece.scale)
+            low.append(_taken(inputs, piece).to(dtype) @ a.t().to(dtype))  # (n, r)
+            part = result[piece.start : piece.stop]
+            if out.dtype == dtype:
+                part.addmm_(low[-1], b.t().to(dtype), alpha=piece.scale)
+            else:  # a 4-bit layer gives back the type of its input, whatever it computes in
+                part.add_(low[-1] @ b.t().to(dtype), alpha=piece.scale)
         ctx.mark_dirty(out)
         ctx.pieces, ctx.count = pieces, len(pieces)
         ctx.save_for_backward(x, *low, *weights)

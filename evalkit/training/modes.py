@@ -10,7 +10,7 @@ import torch
 
 from evalkit.errors import CandidateError
 
-__all__ = ["compute_type", "offloaded_activations", "training_mode"]
+__all__ = ["compute_type", "training_mode"]
 
 
 @contextmanager
@@ -63,18 +63,6 @@ def compute_type(precision: str, base_dtype: str, device: str) -> Any:
     if precision == "bf16" or (precision == "auto" and base_dtype == "bf16"):
         return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
     return nullcontext()
-
-
-def offloaded_activations(offload: str, device: str) -> Any:
-    """Return the context in which activations wait in main memory for the backward pass, or an empty one.
-
-    Args:
-        offload: ``none`` or ``activations``.
-        device: On a CPU there is nothing to move.
-    """
-    if offload == "none" or not device.startswith("cuda"):
-        return nullcontext()
-    return torch.autograd.graph.save_on_cpu(pin_memory=True)
 
 
 def _checkpointing(model: Any, what: str) -> Callable[..., None]:

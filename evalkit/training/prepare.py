@@ -66,12 +66,14 @@ def prepare(job: TrainingJob) -> Prepared:
 
 def _check_settings(job: TrainingJob) -> None:
     settings = job.settings
-    if settings.offload == "weights":
+    if settings.offload != "none" and not job.base.device.startswith("cuda"):
+        job.tell(f"offload {settings.offload}: on a CPU they are in main memory already.")
+    if settings.offload == "weights" and settings.speed == "dense-cache":
+        raise CandidateError("offload: weights and speed: dense-cache are opposites; write one of them.")
+    if settings.offload == "weights" and settings.dora:
         raise CandidateError(
-            "offload: weights cannot be had with this trainer; expected none or activations."
+            "offload: weights does not go with dora, which reads every weight in every pass; write one of them."
         )
-    if settings.offload == "activations" and not job.base.device.startswith("cuda"):
-        job.tell("offload activations: on a CPU they are in main memory already.")
 
 
 def _check_search(job: TrainingJob, rows: int, validation: int) -> None:

@@ -367,7 +367,6 @@ def test_rows_that_do_not_fit_are_told_and_none_left_is_an_error(
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"offload": "weights"}, "offload: weights"),
         ({"targets": ["q_prj"]}, "Did you mean 'q_proj'"),
     ],
 )

@@ -37,7 +37,9 @@ def test_optimizers(qlora: ModuleType, job_of: Callable[..., Any], tiny_folder: 
     assert bool(said) == optimizer.startswith("paged")
 
 
-@pytest.mark.parametrize("settings", [{"gradient_checkpointing": True}, {"offload": "activations"}])
+@pytest.mark.parametrize(
+    "settings", [{"gradient_checkpointing": True}, {"offload": "activations"}, {"offload": "weights"}]
+)
 def test_what_saves_memory_changes_no_loss(
     qlora: ModuleType, job_of: Callable[..., Any], tiny_folder: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

@@ -30,7 +30,8 @@ from evalkit.training.joining import pass_key, why_alone
 from evalkit.training.loss import backpropagate, validation_loss
 from evalkit.training.many import joined
 from evalkit.training.memory import peak_memory, reset_peak_memory
-from evalkit.training.modes import compute_type, offloaded_activations, training_mode
+from evalkit.training.modes import compute_type, training_mode
+from evalkit.training.offload import offloaded_activations, offloaded_weights
 from evalkit.training.optimizer import make_optimizer
 from evalkit.training.packing import Mode, Unit, join, make_batch, streams
 from evalkit.training.phases import Clock, add_phases
@@ -190,6 +191,8 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
     )
     if settings.speed == "dense-cache":
         stack.enter_context(dense_weights(model, first.tell))
+    if settings.offload == "weights" and first.base.device.startswith("cuda"):
+        stack.enter_context(offloaded_weights(model, first.tell))
     if ready[0].mode != "plain":
         stack.enter_context(stream_attention(model))
         if not settings.dora:  # peft's own forward does DoRA
