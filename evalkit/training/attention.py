@@ -7,6 +7,7 @@ stretch pays for its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,26 +73,27 @@ class Layout:
 
     stretches: tuple[Stretch, ...]
     segments: tuple[Segment, ...]
-    masks: dict[tuple[int, int, int | None], torch.Tensor | None] = field(default_factory=dict)
+    masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
 
-    def mask(self, stretch: Stretch, window: int | None, device: torch.device) -> torch.Tensor | None:
-        """Who attends to whom, (L, P + L) with True for yes; None: everything up to oneself, and P is 0.
+    def mask(self, stretch: Stretch, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
+        """Who attends to whom, (L, P + L), 0 for yes and -inf for no; None: everything up to oneself, and P is 0.
 
         Args:
             stretch: Of length L, after P tokens.
             window: A query sees this many positions, its own included; None: all.
-            device: Where it is needed.
+            like: Queries, whose type and device it is of: of booleans one such mask would be made a layer.
         """
         depth, length = stretch.depth, stretch.stop - stretch.start
         window = None if window is None or window >= depth + length else window
-        key = (depth, length, window)
+        key = (depth, length, window, like.dtype, like.device)
         if key not in self.masks:
-            query = torch.arange(depth, depth + length, device=device)[:, None]
-            keys = torch.arange(depth + length, device=device)[None, :]
+            query = torch.arange(depth, depth + length, device=like.device)[:, None]
+            keys = torch.arange(depth + length, device=like.device)[None, :]
             seen = keys <= query
             if window is not None:
                 seen &= query - keys < window
-            self.masks[key] = None if depth == 0 and window is None else seen
+            mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
+            self.masks[key] = None if depth == 0 and window is None else mask.masked_fill(~seen, -math.inf)
         return self.masks[key]
 
 
@@ -161,6 +163,11 @@ def _attend(
     layout = current_layout()
     if attention_mask is not None or query.shape[0] != 1:
         raise EvalkitError("a stream's attention was asked for rows that are not in a stream")
+    dtype = query.dtype
+    if (
+        dtype == torch.bfloat16 and query.device.type == "cpu"
+    ):  # its backward pass takes twice as long in bf16
+        query, key, value = query.float(), key.float(), value.float()
     # split and not sliced: the backward pass of a slice fills the whole stream with zeros
     lengths = [stretch.stop - stretch.start for stretch in layout.stretches]
     starts = [stretch.start for stretch in layout.stretches]
@@ -172,7 +179,7 @@ def _attend(
             part[stretch.start] if len(seen) == 1 else torch.cat([part[start] for start in seen], dim=2)
             for part in cut
         )
-        mask = layout.mask(stretch, sliding_window, query.device)
+        mask = layout.mask(stretch, sliding_window, query)
         if softcap is None and s_aux is None:
             piece = F.scaled_dot_product_attention(
                 q,
@@ -187,7 +194,7 @@ def _attend(
         else:
             piece = _in_steps(q, k, v, mask, scaling, dropout, softcap, s_aux)
         pieces.append(piece)
-    return torch.cat(pieces, dim=2).transpose(1, 2).contiguous(), None  # (1, T, H, D)
+    return torch.cat(pieces, dim=2).transpose(1, 2).to(dtype).contiguous(), None  # (1, T, H, D)
 
 
 def _in_steps(
@@ -208,8 +215,8 @@ def _in_steps(
         scores = torch.tanh(scores / softcap) * softcap
     if mask is None:
         length = q.shape[2]
-        mask = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        mask = torch.full((length, length), -math.inf, dtype=q.dtype, device=q.device).triu(1)
+    scores = scores + mask
     if sinks is not None:
         column = sinks.reshape(1, -1, 1, 1).expand(1, -1, q.shape[2], -1).to(scores.dtype)
         scores = torch.cat([scores, column], dim=-1)

@@ -55,7 +55,7 @@ def test_candidates_train_in_one_pass_and_are_cached_apart(project: Project, tmp
     found = {row["name"]: row for row in run.results["candidates"]}
     assert "training stopped" in found["wild"]["error"]
     assert found["r4"]["error"] is None
-    assert "trained in one pass with r8, wild." in found["r4"]["notes"]
+    assert "trained in one pass with 2 others." in found["r4"]["notes"]
     folder = RunFolder(run.path)
     assert [len(folder.training(name)) for name in ("r4", "r8", "dora")] == [6, 6, 6]
     configs = [

@@ -176,7 +176,7 @@ def test_candidates_are_said_to_share_a_pass(
     said: list[str] = []
     jobs, logs = jobs_of(base_of(), rows, tmp_path, max_steps=2)
     qlora.train_many([replace(job, tell=said.append) for job in jobs[:2]])
-    assert said == ["trained in one pass with r8.", "trained in one pass with r4."]
+    assert said == ["trained in one pass with 1 other."] * 2
     spent = sum(row["seconds"] for log in logs.values() for row in log)
     assert 0 < spent < 60  # the time of a pass is divided among its candidates, not counted for each
 

@@ -198,9 +198,9 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
         if not settings.dora:  # peft's own forward does DoRA
             stack.enter_context(joined([member.adapter for member in ready]))
     for member in ready:
-        others = ", ".join(other.job.name for other in ready if other is not member)
-        if others and not member.position.step:
-            member.job.tell(f"trained in one pass with {others}.")
+        others = len(ready) - 1
+        if others and not member.position.step:  # not their names: another study may call them otherwise
+            member.job.tell(f"trained in one pass with {others} other{'s' * (others > 1)}.")
         start(member)
     while True:
         compete(ready, finish)
