@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Limits"]
 
@@ -30,3 +30,17 @@ class Limits:
     def of(cls, device: str) -> Limits:
         """Limits that keep this kind of device busy: beyond them a pass takes longer by what it does more."""
         return cls(tokens=8192, slots=256, logits=1 << 29, memory=0.8) if device.startswith("cuda") else cls()
+
+    def other(self, requests: int) -> Limits:
+        """Another batch size for so many requests: half of everything, and no more than half of them at a time.
+
+        >>> Limits().other(50).slots, Limits().other(50).requests
+        (64, 25)
+        """
+        return replace(
+            self,
+            tokens=max(1, self.tokens // 2),
+            slots=max(1, self.slots // 2),
+            logits=max(1, self.logits // 2),
+            requests=max(1, (requests + 1) // 2),
+        )

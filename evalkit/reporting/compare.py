@@ -6,6 +6,7 @@ scores per sample, paired by sample id, and corrected for their number, as withi
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +19,10 @@ from evalkit.errors import DataError
 from evalkit.records import Comparison
 from evalkit.reporting.runs import find_run
 from evalkit.reporting.tables import board
+from evalkit.running.comparisons import correct, uncorrected
 from evalkit.running.folder import RunFolder
 from evalkit.running.leaders import lead, unit_parts
-from evalkit.running.score import RESAMPLES, correct, statistics_of, uncorrected
+from evalkit.running.score import RESAMPLES, statistics_of
 from evalkit.signature import measured_as
 from evalkit.stats import paired_difference
 
@@ -101,6 +103,12 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         "scores": marked,
         "comparisons": comparisons,
         "leaders": best,
+        "noise": [
+            {**row, "candidate": member.name}
+            for member in members
+            for row in member.run.results().get("noise") or []
+            if row["candidate"] == member.original
+        ],
         "recipes": list(contents[0][1].get("recipes") or []) if len(unique) == 1 else [],
     }
 
@@ -261,7 +269,11 @@ def _compare(
         exact=exact,
     )
     better = (ours - control) * (1 if score.get("higher_is_better", True) else -1)
-    return uncorrected(found, ids, better, candidate="", control="", task="", metric=metric)
+    sds = [row["noise_sd"] for row in (score, other) if row.get("noise_sd") is not None]
+    noise_sd = math.hypot(*sds) if sds else None
+    return uncorrected(
+        found, ids, better, noise_sd=noise_sd, candidate="", control="", task="", metric=metric
+    )
 
 
 def _scored(row: Json, metric: str) -> bool:
