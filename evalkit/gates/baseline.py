@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from evalkit.errors import DataError, OutputFolderError, nearest
-from evalkit.gates.scores import Scores, TaskScores, run_scores
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
+from evalkit.running.scores import Scores, TaskScores, run_scores
 from evalkit.specs.gate import GatePolicy
 
 __all__ = ["FOLDER", "baseline_json", "find_baseline", "keep_baseline", "read_baseline", "write_baseline"]

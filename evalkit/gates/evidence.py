@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.gates.scores import Series
 from evalkit.running.score import RESAMPLES
+from evalkit.running.scores import Series
 from evalkit.stats import UNBOUNDED, add_noise, bootstrap_interval, paired_difference, widen
 
 __all__ = ["Drawing", "Evidence", "Pairs", "Values", "pairs_of", "values_of"]
@@ -184,7 +184,7 @@ def values_of(series: Series) -> Values:
         series.shares,
         clusters,
         series.bounds,
-        series.noise_sd,
+        series.noise_sd or 0.0,
     )
 
 
@@ -210,7 +210,7 @@ def pairs_of(candidate: Series, reference: Series) -> Pairs:
         clusters=[candidate.clusters[i] for i in mine],
         sign=1 if candidate.higher_is_better else -1,
         bounds=candidate.bounds,
-        noise_sd=math.hypot(candidate.noise_sd, reference.noise_sd),
+        noise_sd=math.hypot(candidate.noise_sd or 0.0, reference.noise_sd or 0.0),
     )
 
 

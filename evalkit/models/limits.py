@@ -32,15 +32,11 @@ class Limits:
         return cls(tokens=8192, slots=256, logits=1 << 29, memory=0.8) if device.startswith("cuda") else cls()
 
     def other(self, requests: int) -> Limits:
-        """Another batch size for so many requests: half of everything, and no more than half of them at a time.
+        """Other batches than so many requests have under these limits: half as much at once, in the order asked.
 
-        >>> Limits().other(50).slots, Limits().other(50).requests
-        (64, 25)
+        >>> Limits().other(1000).slots, Limits().other(50).slots, Limits().other(1).slots
+        (64, 25, 1)
         """
-        return replace(
-            self,
-            tokens=max(1, self.tokens // 2),
-            slots=max(1, self.slots // 2),
-            logits=max(1, self.logits // 2),
-            requests=max(1, (requests + 1) // 2),
-        )
+        half = max(1, min(self.slots, requests) // 2)
+        tokens, logits = max(1, self.tokens // 2), max(1, self.logits // 2)
+        return replace(self, tokens=tokens, slots=half, logits=logits, requests=half)

@@ -164,7 +164,7 @@ class LazyModel:
         self._base, self._adapter, self._limits = base, adapter, limits
 
     def in_other_batches(self, requests: int) -> LazyModel:
-        """The same candidate, with so many requests answered in other batches than it would by itself.
+        """The same candidate, which answers in other batches than it does when it is asked so many at once.
 
         Its fingerprint is another one: in bf16 an answer may depend on its batch.
         """

@@ -134,7 +134,11 @@ def measure_noise(
     rng = np.random.default_rng([seed, *task.name.encode("utf-8")])
     rows = [int(row) for row in rng.permutation(len(requests))[:count]]
     again = answer(
-        model.in_other_batches(count), [requests[row] for row in rows], cache, progress, f"{label} · again"
+        model.in_other_batches(len(requests)),
+        [requests[row] for row in rows],
+        cache,
+        progress,
+        f"{label} · again",
     )
     metrics = [metric for metric in scored.metrics.values() if metric.name not in UNTOUCHED]
     samples = [task.samples[row] for row in rows]

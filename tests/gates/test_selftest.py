@@ -9,7 +9,7 @@ import pytest
 
 import evalkit
 from evalkit.gates.evaluate import evaluate
-from evalkit.gates.scores import Scores
+from evalkit.running.scores import Scores
 from evalkit.specs.gate import GatePolicy
 
 Policy = Callable[..., GatePolicy]
