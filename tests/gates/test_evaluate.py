@@ -322,6 +322,12 @@ def test_a_baseline_holds_no_text(stored: evalkit.Run, tmp_path: Path) -> None:
     assert "yes" not in text
     assert "?" not in text
     assert json.loads(text)["candidates"][1]["scores"]["quiz"]["exact_match"]["samples"] == OLD
+    asked = write_baseline(RunFolder(stored.path), "texts", tmp_path, outputs=True)
+    kept = json.loads(asked.read_text())["candidates"][1]["outputs"]["quiz"]
+    assert kept[:2] == [row["output"] for row in stored.samples("new", "quiz")][:2]
+    series = read_baseline(asked).series("new", "quiz", "exact_match")
+    assert series is not None
+    assert series.scores.tolist() == OLD
 
 
 def test_the_studys_own_baseline_is_found(stored: evalkit.Run, policy: Policy, tmp_path: Path) -> None:
