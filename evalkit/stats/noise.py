@@ -61,8 +61,11 @@ def shift_sd(changes: Iterable[tuple[float, float]]) -> float:
     >>> round(shift_sd([(0.5, 0.0833), (0.1, 0.0833)]), 4), shift_sd([(0.1, 0.0833)]), shift_sd([])
     (0.1528, 0.0, 0.0)
     """
-    beyond = [change**2 - variance for change, variance in changes]
-    return math.sqrt(max(0.0, sum(beyond) / len(beyond) / 2)) if beyond else 0.0
+    pairs = list(changes)
+    moved, expected = sum(change**2 for change, _ in pairs), sum(variance for _, variance in pairs)
+    if moved <= expected * (1 + 1e-9):  # a single flip is exactly as much as is expected, but for rounding
+        return 0.0
+    return math.sqrt((moved - expected) / len(pairs) / 2)
 
 
 def add_noise(

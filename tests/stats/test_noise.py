@@ -113,6 +113,17 @@ def test_changes_of_clusters_count_as_one() -> None:
     assert shift_sd([(0.3, 0.09)]) == 0.0
 
 
+@pytest.mark.parametrize("n", [2, 16, 17, 50, 256])
+def test_a_single_flip_shows_no_shift(n: int) -> None:
+    """D = 1/n and s²/m = (1 − 1/n)/(n − 1)/n = 1/n²: exactly as much as one independent flip gives."""
+    parts = np.zeros(n)
+    parts[n // 2] = 1 / n
+    assert shift_sd([change_of(parts, np.full(n, 1 / n))] * 3) == 0.0
+    both = np.zeros(n)
+    both[:2] = 1 / n
+    assert shift_sd([change_of(both, np.full(n, 1 / n))]) > 0
+
+
 def test_an_interval_grows_by_squares_and_stays_inside_its_bounds() -> None:
     z = 1.959964
     low, high = add_noise(0.9, 0.8, 0.95, 0.05, 0.95, (0.0, 1.0))
