@@ -1,6 +1,6 @@
 """How often intervals cover and gates err: seeded simulations of evalkit's own methods, as a Markdown table.
 
-    python benchmarks/statistics.py [--runs 5000]
+    python benchmarks/statistics.py [--runs 5000] [--parts shares clusters …]
 
 Where there is a closed form, it is summed exactly instead of simulated (coverage of an interval of a share: every
 count of right answers, weighted by its binomial probability).
@@ -24,12 +24,15 @@ from scipy.stats import binom  # noqa: E402
 from evalkit.gates.evidence import Evidence  # noqa: E402
 from evalkit.gates.verdicts import judge_rule, judge_whole  # noqa: E402
 from evalkit.stats import (  # noqa: E402
+    add_noise,
     bootstrap_interval,
+    change_of,
     clopper_pearson_interval,
     corrected_lead,
     e_process,
     max_t_confidence,
     paired_proportions_interval,
+    shift_sd,
     wilson_interval,
 )
 
@@ -60,7 +63,7 @@ def evidence(gained: int, lost: int, n: int) -> Evidence:
     )
 
 
-def coverage_of_shares() -> Iterator[Row]:
+def coverage_of_shares(_runs: int) -> Iterator[Row]:
     for n in SIZES:
         counts = np.arange(n + 1)
         ends = np.array([wilson_interval(float(k), n, CONFIDENCE) for k in counts])
@@ -84,9 +87,9 @@ def coverage_of_differences(runs: int) -> Iterator[Row]:
 def coverage_of_clusters(runs: int) -> Iterator[Row]:
     """Right/wrong in clusters of five that share their chance of being right (intra-cluster correlation 0.2)."""
     rng = np.random.default_rng(2)
-    for n in (50, 200, 1000):
+    for n in SIZES:
         covered = []
-        for p in (0.1, 0.3, 0.5, 0.8, 0.95):
+        for p in SHARES:
             a = p * 4.0
             inside = 0
             for run in range(runs):
@@ -97,7 +100,6 @@ def coverage_of_clusters(runs: int) -> Iterator[Row]:
                     lambda totals: totals[..., 0] / totals[..., 1],
                     shares=True,
                     clusters=[str(i // 5) for i in range(n)],
-                    resamples=1000,
                     seed=run,
                 )
                 inside += found.low is not None and found.high is not None and found.low <= p <= found.high
@@ -158,7 +160,7 @@ def whole_policies(runs: int) -> Iterator[Row]:
         yield f"no_worse_than A/A, margin 0.02, n = {n}: fails", "≤ 0.5 %", f"{rate:.2%}", rate <= 0.005
 
 
-def power() -> Iterator[Row]:
+def power(_runs: int) -> Iterator[Row]:
     """at_least against the uniformly most powerful (randomised) exact test of the same level."""
     for n, bound, truth in ((50, 0.7, 0.9), (200, 0.7, 0.8), (1000, 0.8, 0.84)):
         counts = np.arange(n + 1)
@@ -170,7 +172,7 @@ def power() -> Iterator[Row]:
         yield what, "≥ 0.9× of the optimum", f"{ours / best:.2f}×", ours / best >= 0.9
 
 
-def power_of_pairs() -> Iterator[Row]:
+def power_of_pairs(_runs: int) -> Iterator[Row]:
     """better_than by 0 against the randomised exact conditional test of the same level (uniformly most powerful
     unbiased); every outcome is weighed with its probability."""
     for n, gain, loss in ((20, 0.5, 0.05), (50, 0.3, 0.1), (100, 0.2, 0.08), (200, 0.12, 0.05)):
@@ -275,6 +277,31 @@ def means(runs: int) -> Iterator[Row]:
         yield from coverage_rows(f"mean of four kinds of scores, n = {n}", covered, LEAST.get(n, 0.89))
 
 
+def noise_floor(runs: int) -> Iterator[Row]:
+    """Right/wrong of four candidates in two realisations: 5 % of scores flip, and all of a realisation lean one way."""
+    rng = np.random.default_rng(9)
+    n, slice_, flips, error = 400, 50, 0.05, 0.025
+    for shift, least in ((0, 0.94), (1, 0.9), (2, 0.85)):
+        covered, longer = np.zeros(2), 0.0
+        for _ in range(runs):
+            leans = rng.normal(0, shift * error, (4, 2))
+            latent = rng.random((4, n))
+            again = np.where(rng.random((4, n)) < 2 * flips, rng.random((4, n)), latent)
+            first, second = latent < 0.5 + leans[:, :1], again < 0.5 + leans[:, 1:]
+            moved = (second.astype(float) - first)[:, :slice_] / slice_
+            sd = shift_sd(change_of(row, np.full(slice_, 1 / slice_)) for row in moved)
+            right = float(first[0].sum())
+            plain = wilson_interval(right, n, CONFIDENCE)
+            wide = add_noise(right / n, *plain, sd, CONFIDENCE, (0.0, 1.0))
+            covered += [plain[0] <= 0.5 <= plain[1], wide[0] <= 0.5 <= wide[1]]
+            longer += (wide[1] - wide[0]) / (plain[1] - plain[0]) / runs
+        plain_rate, rate = covered / runs
+        what = (
+            f"noise floor, a common shift of {shift} standard errors: coverage (without it {plain_rate:.1%})"
+        )
+        yield what, f"≥ {least:.0%}", f"{rate:.1%}, {longer:.2f}× as long", bool(rate >= least)
+
+
 def most_powerful(n: int, bound: float, truth: float, alpha: float) -> float:
     least = int(binom.isf(alpha, n, bound)) + 1  # P(K ≥ least) ≤ alpha, and one count less is too many
     rest = (alpha - binom.sf(least - 1, n, bound)) / binom.pmf(least - 1, n, bound)
@@ -284,23 +311,29 @@ def most_powerful(n: int, bound: float, truth: float, alpha: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5000, help="simulations a cell")
-    runs = parser.parse_args().runs
-    parts: list[Callable[[], Iterator[Row]]] = [
-        coverage_of_shares,
-        lambda: coverage_of_differences(runs),
-        lambda: coverage_of_clusters(max(100, runs // 10)),
-        lambda: wrong_at_the_bound(runs),
-        lambda: whole_policies(runs),
-        power,
-        power_of_pairs,
-        lambda: means(max(100, runs // 8)),
-        lambda: sequential(max(100, runs // 10)),
-        lambda: best_of_eight(max(100, runs // 5)),
-    ]
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="only these")
+    asked = parser.parse_args()
     print("| what | target | measured | |\n|---|---|---|---|")
-    for part in parts:
-        for what, target, measured, held in part():
+    for name in asked.parts:
+        part, share = PARTS[name]
+        for what, target, measured, held in part(max(100, asked.runs // share)):
             print(f"| {what} | {target} | {measured} | {'✓' if held else '✗ missed'} |", flush=True)
+
+
+PARTS: dict[str, tuple[Callable[[int], Iterator[Row]], int]] = {
+    "shares": (coverage_of_shares, 1),
+    "differences": (coverage_of_differences, 1),
+    "clusters": (coverage_of_clusters, 2),
+    "bounds": (wrong_at_the_bound, 1),
+    "policies": (whole_policies, 1),
+    "power": (power, 1),
+    "pairs": (power_of_pairs, 1),
+    "means": (means, 8),
+    "sequential": (sequential, 10),
+    "best": (best_of_eight, 5),
+    "noise": (noise_floor, 1),
+}
+"""Name → what it simulates, and by how much fewer simulations it takes where each one is slow."""
 
 
 if __name__ == "__main__":

@@ -210,6 +210,8 @@ class Result:
         signature: One line that says what made the number.
         task: The task, or None outside a study.
         candidate: The candidate, or None outside a study.
+        noise_sd: Standard deviation of the shift between numerical realisations that the interval holds
+            (``stats.noise``); None where it was not measured.
     """
 
     metric: str
@@ -223,11 +225,14 @@ class Result:
     signature: str
     task: str | None = None
     candidate: str | None = None
+    noise_sd: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of docs/reference §4 and §5; task and candidate only where they are set."""
+        """The object of docs/reference §4 and §5; task, candidate and noise only where they are set."""
         row = asdict(self)
         names = {"candidate": row.pop("candidate"), "task": row.pop("task")}
+        if row["noise_sd"] is None:
+            del row["noise_sd"]
         return {**{key: value for key, value in names.items() if value is not None}, **row}
 
 
@@ -254,6 +259,8 @@ class Comparison:
         low_max_t: Lower end of an interval that holds together with those of all candidates with this control on this
             task's primary metric (max-t); None where only one is compared.
         high_max_t: Upper end.
+        noise_sd: Standard deviation of the shift between numerical realisations that all of this holds, of both
+            sides together (``stats.noise``); None where neither side's was measured.
     """
 
     candidate: str
@@ -273,6 +280,7 @@ class Comparison:
     lost: Sequence[str]
     low_max_t: float | None = None
     high_max_t: float | None = None
+    noise_sd: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of docs/reference §5."""

@@ -23,9 +23,12 @@ def keep(
         str, typer.Argument(help="A run folder, a study's folder (its newest run), or a run's ID.")
     ],
     name: Annotated[str | None, typer.Option(help="Of the baseline; default: the study's name.")] = None,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="Keep what the candidates answered, too.")
+    ] = False,
 ) -> None:
-    """Keep a run as baselines/NAME.json: scores per sample and hashes, no model's text."""
-    path = evalkit.keep_baseline(run, name)
+    """Keep a run as baselines/NAME.json: scores per sample and hashes, no model's text unless asked."""
+    path = evalkit.keep_baseline(run, name, outputs=outputs)
     typer.echo(f"Commit it; a gate's rules compare with it as 'baseline' (--baseline {path.stem}).", err=True)
     typer.echo(str(path))
 

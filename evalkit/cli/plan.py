@@ -39,6 +39,8 @@ def _lines(described: dict[str, Any]) -> list[str]:
             f"  {task['name']}: {task['samples']} samples, {task['kind']}, {metrics} ({task['origin']})"
         )
         lines += _power(task)
+        if task["noise"]:
+            lines.append(f"    noise floor: {task['noise']} of them answered again in other batches")
     lines += ["", "candidates"]
     for candidate in described["candidates"]:
         lines += _candidate(candidate)
@@ -53,9 +55,10 @@ def _lines(described: dict[str, Any]) -> list[str]:
     lines += _judges(described["judges"])
     totals = described["totals"]
     most = "at most " if described["searches"] else ""
+    again = f"{totals['answered_again']:,} given again, " if totals["answered_again"] else ""
     lines += [
         "",
-        f"in all {most}{totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, "
+        f"in all {most}{totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, {again}"
         f"{totals['training_steps']:,} training steps",
         "* decides its task",
     ]

@@ -9,10 +9,10 @@ from typing import Literal, Protocol
 from evalkit.errors import DataError, nearest
 from evalkit.gates.baseline import find_baseline
 from evalkit.gates.evaluate import evaluate
-from evalkit.gates.scores import Scores, run_scores
 from evalkit.gates.texts import verdict_lines
 from evalkit.gates.verdicts import GateVerdict
 from evalkit.running.folder import RunFolder
+from evalkit.running.scores import Scores, run_scores
 from evalkit.specs.gate import GatePolicy, GateRule
 
 __all__ = ["HasPath", "assert_no_regression"]

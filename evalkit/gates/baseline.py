@@ -1,10 +1,10 @@
-"""Named baselines: a run's scores per sample as a small JSON to commit, without any model's text.
+"""Named baselines: a run's scores per sample as a small JSON to commit, without models' texts unless asked for.
 
 baselines/NAME.json   {"format": 1, "kind": "baseline", "study", "run", "seed", "tasks": […],
                        "samples": {TASK: {"ids", "contents", "clusters"?}},
                        "candidates": [{"name", "kind", "adapter_sha256", "scores": {TASK: {METRIC: {
                            "value", "low", "high", …, "samples": [score or null]}}},
-                           "statistics": {TASK: {METRIC: {"rows", "labels"}}}}]}
+                           "statistics": {TASK: {METRIC: {"rows", "labels"}}}, "outputs"?: {TASK: [answer]}}]}
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from evalkit.errors import DataError, OutputFolderError, nearest
-from evalkit.gates.scores import Scores, TaskScores, run_scores
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
+from evalkit.running.scores import Scores, TaskScores, run_scores
 from evalkit.specs.gate import GatePolicy
 
 __all__ = ["FOLDER", "baseline_json", "find_baseline", "keep_baseline", "read_baseline", "write_baseline"]
@@ -29,32 +29,42 @@ FOLDER = "baselines"
 Json = dict[str, Any]
 
 
-def keep_baseline(run: str | Path, name: str | None = None) -> Path:
+def keep_baseline(run: str | Path, name: str | None = None, *, outputs: bool = False) -> Path:
     """Keep a run as ``baselines/NAME.json`` and return that file; the same as ``evalkit baseline set``.
 
     Args:
         run: A run folder, a study's folder (its newest run), or a run's ID.
         name: Of the baseline; None: the study's name.
+        outputs: Keep what the candidates answered, too.
 
     Raises:
         UserError: No such run, one without scores, or a folder that cannot be written to.
     """
-    return write_baseline(find_run(run), name)
+    return write_baseline(find_run(run), name, outputs=outputs)
 
 
-def write_baseline(folder: RunFolder, name: str | None = None, root: Path = Path()) -> Path:
+def write_baseline(
+    folder: RunFolder, name: str | None = None, root: Path = Path(), *, outputs: bool = False
+) -> Path:
     """Keep a run as a named baseline and return its file, ``baselines/NAME.json``.
 
     Args:
         folder: The run.
         name: Of the baseline; None: the study's name, which a gate looks for by itself.
         root: Where ``baselines/`` is.
+        outputs: Keep what the candidates answered, too.
 
     Raises:
         DataError: The run has no results or no scores per sample.
         OutputFolderError: The file cannot be written.
     """
     content = baseline_json(run_scores(folder))
+    if outputs:
+        for row in content["candidates"]:
+            row["outputs"] = {
+                task: [sample["output"] for sample in folder.samples(row["name"], task)]
+                for task in row["scores"]
+            }
     path = root / FOLDER / f"{safe_name(name or content['study'])}.json"
     try:
         write_atomically(path, _text(content))

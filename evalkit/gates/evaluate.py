@@ -14,11 +14,11 @@ from evalkit.gates.baseline import find_baseline
 from evalkit.gates.evidence import Drawing, Evidence, Pairs, pairs_of, values_of
 from evalkit.gates.reasons import reason
 from evalkit.gates.rules import Check, checks_of
-from evalkit.gates.scores import Scores, run_scores
 from evalkit.gates.selftest import self_test as test_policy
 from evalkit.gates.verdicts import GateVerdict, RuleVerdict, Word, judge_whole, samples_needed
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, write_json
+from evalkit.running.scores import Scores, run_scores
 from evalkit.specs.gate import GatePolicy
 from evalkit.specs.load import load_gate
 

@@ -8,15 +8,16 @@ tail it needs lies beyond what 10,000 resamples show.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.gates.scores import Series
 from evalkit.running.score import RESAMPLES
-from evalkit.stats import UNBOUNDED, bootstrap_interval, paired_difference, widen
+from evalkit.running.scores import Series
+from evalkit.stats import UNBOUNDED, add_noise, bootstrap_interval, paired_difference, widen
 
 __all__ = ["Drawing", "Evidence", "Pairs", "Values", "pairs_of", "values_of"]
 
@@ -48,6 +49,7 @@ class Evidence:
         high: Upper end.
         n: Samples, or pairs, behind it.
         at: Confidence → the ends at that level.
+        noise_sd: What of it no number of samples makes smaller: the shift between numerical realisations.
     """
 
     estimate: float | None
@@ -55,6 +57,7 @@ class Evidence:
     high: float | None
     n: int
     at: Callable[[float], tuple[float, float]]
+    noise_sd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Values:
         shares: Scores are right or wrong.
         clusters: n clusters.
         bounds: Least and largest value.
+        noise_sd: Of the shift between numerical realisations, which the interval holds too.
     """
 
     statistics: Array
@@ -76,6 +80,7 @@ class Values:
     shares: bool
     clusters: Sequence[str | None]
     bounds: tuple[float, float] = UNBOUNDED
+    noise_sd: float = 0.0
 
     def evidence(self, drawing: Drawing) -> Evidence:
         """The value with its interval, in the metric's own unit."""
@@ -92,9 +97,12 @@ class Values:
                 bounds=self.bounds,
                 strict=True,
             )
-            return found.value, found.low, found.high
+            if found.value is None or found.low is None or found.high is None:
+                return found.value, None, None
+            low, high = add_noise(found.value, found.low, found.high, self.noise_sd, confidence, self.bounds)
+            return found.value, low, high
 
-        return _evidence(ends, len(self.scores), self.shares, drawing)
+        return _evidence(ends, len(self.scores), self.shares, drawing, self.noise_sd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,7 @@ class Pairs:
         clusters: n clusters.
         sign: 1 where higher is better, else -1.
         bounds: Least and largest value.
+        noise_sd: Of the difference's shift between numerical realisations, which the interval holds too.
     """
 
     ids: list[str]
@@ -124,6 +133,7 @@ class Pairs:
     clusters: Sequence[str | None]
     sign: int
     bounds: tuple[float, float] = UNBOUNDED
+    noise_sd: float = 0.0
 
     @property
     def gains(self) -> Array:
@@ -149,10 +159,14 @@ class Pairs:
             )
             if found.difference is None or found.low is None or found.high is None:
                 return found.difference, None, None
-            low, high = sorted((self.sign * found.low, self.sign * found.high))
+            most = self.bounds[1] - self.bounds[0]
+            ends = add_noise(
+                found.difference, found.low, found.high, self.noise_sd, confidence, (-most, most)
+            )
+            low, high = sorted(self.sign * end for end in ends)
             return self.sign * found.difference + 0.0, low, high  # + 0.0: no difference is 0, not -0
 
-        return _evidence(ends, len(self.first), self.shares, drawing)
+        return _evidence(ends, len(self.first), self.shares, drawing, self.noise_sd)
 
     def reference(self) -> float:
         """The reference's value over the pairs."""
@@ -164,7 +178,13 @@ def values_of(series: Series) -> Values:
     kept = series.scored
     clusters = [cluster for cluster, keep in zip(series.clusters, kept, strict=True) if keep]
     return Values(
-        series.statistics[kept], series.scores[kept], series.value, series.shares, clusters, series.bounds
+        series.statistics[kept],
+        series.scores[kept],
+        series.value,
+        series.shares,
+        clusters,
+        series.bounds,
+        series.noise_sd or 0.0,
     )
 
 
@@ -190,6 +210,7 @@ def pairs_of(candidate: Series, reference: Series) -> Pairs:
         clusters=[candidate.clusters[i] for i in mine],
         sign=1 if candidate.higher_is_better else -1,
         bounds=candidate.bounds,
+        noise_sd=math.hypot(candidate.noise_sd or 0.0, reference.noise_sd or 0.0),
     )
 
 
@@ -198,6 +219,7 @@ def _evidence(
     n: int,
     closed: bool,
     drawing: Drawing,
+    noise_sd: float,
 ) -> Evidence:
     estimate, low, high = ends(drawing.confidence)
     if estimate is None or low is None or high is None:
@@ -209,7 +231,7 @@ def _evidence(
         _, wider_low, wider_high = ends(confidence)
         return (low if wider_low is None else wider_low), (high if wider_high is None else wider_high)
 
-    return Evidence(estimate, low, high, n, at)
+    return Evidence(estimate, low, high, n, at, noise_sd)
 
 
 def _undefined(confidence: float) -> tuple[float, float]:

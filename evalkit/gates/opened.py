@@ -15,9 +15,9 @@ from evalkit.data.tasks import Task
 from evalkit.errors import DataError
 from evalkit.gates.looks import Look, order_of
 from evalkit.gates.rules import BASELINE, Check, checks_of, reference_in
-from evalkit.gates.scores import Scores, Series
 from evalkit.metrics import Metric
 from evalkit.running.plan import Plan, primary_metric, task_metrics
+from evalkit.running.scores import Scores, Series
 from evalkit.running.stepwise import Stepwise
 from evalkit.specs.gate import GatePolicy, GateRule
 

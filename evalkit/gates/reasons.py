@@ -73,6 +73,11 @@ def _so(check: Check, evidence: Evidence, verdict: Word, needed: int | None) -> 
     if verdict == "fail":
         end, name = (high, "upper") if upward else (low, "lower")
         return f"; it would stop failing if the {name} end moved by {_number(abs(end - bound))} to {_number(bound)}"
+    if needed is None and evidence.noise_sd > 0 and abs((evidence.estimate or 0.0) - bound) > 1e-12:
+        return (
+            f"; the bound of {_number(bound)} is so near that answers in other batches could cross it (standard "
+            f"deviation {_number(evidence.noise_sd)}), and no number of samples decides"
+        )
     if needed is None:
         return f"; the estimate lies on the bound of {_number(bound)}, where no number of samples decides" + (
             ": a margin above 0 would" if check.rule.kind == "no_worse_than" and bound == 0 else ""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.errors import DataError, UserError, nearest
-from evalkit.gates.scores import Scores, Series
 from evalkit.running.done import dropped_at
+from evalkit.running.scores import Scores, Series
 from evalkit.signature import measured_as
 from evalkit.specs.gate import GatePolicy, GateRule
 

@@ -4,7 +4,8 @@
 that there is no difference by construction and every rule is asked about one. *At the bound* and *known effect*: from
 there, a random share of the candidate's scores is replaced by the worst (or best) one, until the true difference is
 the bound itself, where each verdict may be wrong with probability at most α = (1 − confidence) / 2, or twice the
-margin. Samples of one cluster are drawn, and change places, together.
+margin. Samples of one cluster are drawn, and change places, together. Where numerical noise was measured, every data
+set is moved by a shift of its own.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def _rule_rows(check: Check, pairs: Pairs | None, index: int, drawing: Drawing) 
         counts = {"pass": 0, "fail": 0, "inconclusive": 0}
         for _ in range(times):
             evidence = draw(rng).evidence(replace(light, seed=int(rng.integers(2**31))))
+            evidence = _shifted(evidence, rng)
             counts[_verdict(check, evidence)] += 1
         rates = {word: count / times for word, count in counts.items()}
         holds, breaks = _truth(check, truth)
@@ -96,7 +98,8 @@ def _whole(usable: Sequence[tuple[Check, Pairs | None]], drawing: Drawing) -> Js
         for (check, _), source, (_, light) in zip(usable, sources, budgets, strict=True):
             rng = np.random.default_rng([drawing.seed, simulation])
             drawn = _swapped(source, rng) if isinstance(source, Pairs) else _drawn(source, rng)
-            judged.append((check.rule.kind, drawn.evidence(replace(light, seed=simulation)), check.bound))
+            evidence = _shifted(drawn.evidence(replace(light, seed=simulation)), rng)
+            judged.append((check.rule.kind, evidence, check.bound))
         whole, _, together = judge_whole(judged, drawing.confidence)
         counts[whole] += 1
         alarms += any(fails and holds for fails, holds in zip(together, holding, strict=True))
@@ -146,6 +149,20 @@ def _verdict(check: Check, evidence: Evidence) -> str:
     if evidence.low is None or evidence.high is None:
         return "inconclusive"
     return judge_rule(check.rule.kind, evidence.low, evidence.high, check.bound)
+
+
+def _shifted(evidence: Evidence, rng: np.random.Generator) -> Evidence:
+    """The same in a numerical realisation of its own: all samples together are moved by what noise was measured."""
+    if not evidence.noise_sd or evidence.estimate is None or evidence.low is None or evidence.high is None:
+        return evidence
+    shift, ends = float(rng.normal(0.0, evidence.noise_sd)), evidence.at
+
+    def at(confidence: float) -> tuple[float, float]:
+        low, high = ends(confidence)
+        return low + shift, high + shift
+
+    moved = {name: getattr(evidence, name) + shift for name in ("estimate", "low", "high")}
+    return replace(evidence, **moved, at=at)
 
 
 def _values(check: Check) -> Values:

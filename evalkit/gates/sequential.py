@@ -19,13 +19,13 @@ from evalkit.gates.looks import judge_looks
 from evalkit.gates.opened import Opened, opened_of_run, opened_of_study, scores_to_come
 from evalkit.gates.reasons import reason
 from evalkit.gates.rules import held_candidates
-from evalkit.gates.scores import run_scores
 from evalkit.gates.verdicts import GateVerdict, RuleVerdict, Word, samples_needed
 from evalkit.running.find import find_run
 from evalkit.running.lineage import check_starts
 from evalkit.running.plan import plan_study
 from evalkit.running.progress import Progress, Silent
 from evalkit.running.run import opened_run
+from evalkit.running.scores import run_scores
 from evalkit.running.searching import searches
 from evalkit.running.stepwise import Stepwise
 from evalkit.specs.gate import GatePolicy

@@ -15,12 +15,16 @@ SIGNS = {"pass": "✅", "fail": "❌", "inconclusive": "❔"}
 
 
 def verdict_lines(verdict: GateVerdict) -> list[str]:
-    """One line for the whole, one for each rule.
+    """One line for the whole, one for each rule, and one for the samples that flipped under it.
 
     >>> verdict_lines(GateVerdict("ci", "r", None, 0.95, "inconclusive", "pass", []))
     ['gate ci: PASS (the samples leave it open; this policy takes that as pass)']
     """
-    rules = [f"  {_word(rule):<12}  {rule.rule}: {rule.reason}" for rule in verdict.rules]
+    rules = [
+        line
+        for rule in verdict.rules
+        for line in [f"  {_word(rule):<12}  {rule.rule}: {rule.reason}", *_flipped(rule)]
+    ]
     return [_head(verdict), *rules, *_looked(verdict)]
 
 
@@ -66,6 +70,16 @@ def self_test_lines(found: Mapping[str, Any]) -> list[str]:
         where = f"{row['candidate']}: {row['rule']} | {row['scenario']} (true {signed(row['true'])})"
         lines.append(f"  {where}: {_rates(row)}")
     return lines
+
+
+def _flipped(rule: RuleVerdict) -> list[str]:
+    """Which samples changed, the worst first, in one line."""
+    if not rule.flips:
+        return []
+    shown = ", ".join(f"{_shown(f['id'])} {f['reference']:.4g} → {f['candidate']:.4g}" for f in rule.flips)
+    rest = rule.gained + rule.lost - len(rule.flips)
+    more = f", and {rest} more" if rest > 0 else ""
+    return [f"{'':14}  {rule.gained} better, {rule.lost} worse: {shown}{more}"]
 
 
 def _looked(verdict: GateVerdict) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Limits"]
 
@@ -30,3 +30,13 @@ class Limits:
     def of(cls, device: str) -> Limits:
         """Limits that keep this kind of device busy: beyond them a pass takes longer by what it does more."""
         return cls(tokens=8192, slots=256, logits=1 << 29, memory=0.8) if device.startswith("cuda") else cls()
+
+    def other(self, requests: int) -> Limits:
+        """Other batches than so many requests have under these limits: half as much at once, in the order asked.
+
+        >>> Limits().other(1000).slots, Limits().other(50).slots, Limits().other(1).slots
+        (64, 25, 1)
+        """
+        half = max(1, min(self.slots, requests) // 2)
+        tokens, logits = max(1, self.tokens // 2), max(1, self.logits // 2)
+        return replace(self, tokens=tokens, slots=half, logits=logits, requests=half)

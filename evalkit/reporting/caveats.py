@@ -1,4 +1,4 @@
-"""What a table of differences does not say by itself: the leader's luck, the recipe behind seeds, the unseen."""
+"""What a table of differences does not say by itself: luck, recipes behind seeds, what was unseen, noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from evalkit.reporting import formats
+from evalkit.reporting.noise import noise_remarks
 from evalkit.reporting.searches import dropped_remarks
 from evalkit.reporting.tables import Board, Column
 
@@ -27,7 +28,7 @@ def caveats(results: Json, table: Board) -> list[str]:
     digits = {(column.task, column.metric): column.difference_digits for column in table.columns}
     upward = {(column.task, column.metric): column.higher_is_better for column in table.columns}
     told = [*_leaders(results, digits, upward), *_recipes(results, digits), *_unseen(table)]
-    return [*told, *dropped_remarks(results)]
+    return [*told, *noise_remarks(results), *dropped_remarks(results)]
 
 
 def least_seen(comparison: Json) -> float | None:

@@ -1,31 +1,37 @@
 """Several runs as one: their candidates side by side, paired with the first run's control.
 
-One run alone keeps the comparisons it was written with. Across runs the differences are made anew from the
-scores per sample, paired by sample id, and corrected for their number, as within a run.
+One run alone keeps the comparisons it was written with. Across runs, and against a control that is named, the
+differences are made anew from what is kept of each sample, paired by sample id, and corrected for their number, as
+within a run.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evalkit.errors import DataError
+from evalkit.errors import DataError, nearest
 from evalkit.records import Comparison
 from evalkit.reporting.runs import find_run
 from evalkit.reporting.tables import board
+from evalkit.running.comparisons import correct, uncorrected
 from evalkit.running.folder import RunFolder
-from evalkit.running.leaders import lead, unit_parts
-from evalkit.running.score import RESAMPLES, correct, statistics_of, uncorrected
+from evalkit.running.leaders import corpus_parts, lead, unit_parts
+from evalkit.running.score import RESAMPLES, statistics_of
+from evalkit.running.scores import Scores, Series, run_scores
 from evalkit.signature import measured_as
-from evalkit.stats import paired_difference
+from evalkit.stats import paired_difference, unit_of_sample
 
 __all__ = ["compare", "merge_runs"]
 
+Array = NDArray[np.float64]
 Json = dict[str, Any]
 
 
@@ -36,22 +42,24 @@ class _Member:
     name: str
     original: str
     run: RunFolder
+    reads: Scores
     scores: Mapping[tuple[str, str], Json]
 
 
-def compare(*runs: str | Path) -> Json:
+def compare(*runs: str | Path, control: str | None = None) -> Json:
     """Compare finished runs; the same as ``evalkit compare``.
 
     Args:
         *runs: Run folders, folders of studies (their newest run), or run IDs.
+        control: Any candidate, whom the others are compared with; None: the first run's control.
 
     Raises:
-        DataError: No such run, or one without results.
+        DataError: No such run, or one without results; no such candidate.
     """
-    return merge_runs([find_run(run) for run in runs])
+    return merge_runs([find_run(run) for run in runs], control)
 
 
-def merge_runs(runs: Sequence[RunFolder]) -> Json:
+def merge_runs(runs: Sequence[RunFolder], control: str | None = None) -> Json:
     """Return an object like ``results.json`` that holds the candidates of all runs.
 
     Every score has its ``run`` and ``comparable``: False where its signature is not that of the control's
@@ -60,9 +68,10 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
 
     Args:
         runs: One or more; a run that is named twice counts once.
+        control: Whom the others are compared with; None: the first run's control.
 
     Raises:
-        DataError: No run is given, or one has no results.
+        DataError: No run is given, or one has no results; no candidate has that name.
     """
     unique = list({run.path.resolve(): run for run in runs}.values())
     if not unique:
@@ -73,19 +82,19 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         {task["name"]: task for _, results in contents for task in results.get("tasks", [])}.values()
     )
     scores = [score for member in members for score in member.scores.values()]
-    if len(unique) == 1:
+    kept = len(unique) == 1 and control is None
+    if kept:
         comparisons = list(contents[0][1].get("comparisons", []))
         best = list(contents[0][1].get("leaders") or [])
         references = _references(scores, {row["control"] for row in comparisons})
     else:
-        reference = _first_control(contents, members)
+        reference = _first_control(contents, members) if control is None else _named(control, members)
         references = _references(scores, {reference.name})
         seed = (unique[0].run().get("seeds") or {}).get("study", 0)
         primaries = {str(task["name"]): task.get("primary") for task in tasks}
         others = [m for m in members if m is not reference]
-        comparisons, best = _with_leaders(
-            _compare_all(reference, others, seed), reference, others, primaries, seed
-        )
+        made = _compare_all(reference, others, primaries, seed)
+        comparisons, best = _with_leaders(made, reference, others, primaries, seed)
     marked = [
         {**score, "comparable": references.get((score["task"], score["metric"])) == _made(score)}
         for score in scores
@@ -101,7 +110,13 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         "scores": marked,
         "comparisons": comparisons,
         "leaders": best,
-        "recipes": list(contents[0][1].get("recipes") or []) if len(unique) == 1 else [],
+        "noise": [
+            {**row, "candidate": member.name}
+            for member in members
+            for row in member.run.results().get("noise") or []
+            if row["candidate"] == member.original
+        ],
+        "recipes": list(contents[0][1].get("recipes") or []) if kept else [],
     }
 
 
@@ -111,6 +126,7 @@ def _members(contents: Iterable[tuple[RunFolder, Json]]) -> list[_Member]:
     members = []
     for label, (run, results) in zip(_labels(contents), contents, strict=True):
         hashes = (run.run().get("hashes") or {}).get("tasks") or {}
+        reads = run_scores(run)
         for entry in results.get("candidates", []):
             original = entry["name"]
             name = original if count[original] == 1 else f"{label}/{original}"
@@ -125,7 +141,7 @@ def _members(contents: Iterable[tuple[RunFolder, Json]]) -> list[_Member]:
                 if row["candidate"] == original
                 for line in [_signature(row, hashes, alone=len(contents) == 1)]
             }
-            members.append(_Member(name, original, run, scores))
+            members.append(_Member(name, original, run, reads, scores))
     return members
 
 
@@ -180,27 +196,32 @@ def _references(scores: Iterable[Json], controls: set[str]) -> dict[tuple[str, s
     return found
 
 
-def _compare_all(control: _Member, members: Sequence[_Member], seed: int) -> list[Comparison]:
-    made: list[Comparison] = []
+def _named(control: str, members: Sequence[_Member]) -> _Member:
+    known = {member.name: member for member in members}
+    if control not in known:
+        raise DataError(
+            f"No candidate named {control!r}; there are {', '.join(known)}.{nearest(control, known)}"
+        )
+    return known[control]
+
+
+def _compare_all(
+    control: _Member, members: Sequence[_Member], primaries: Mapping[str, Any], seed: int
+) -> list[Comparison]:
+    """Every metric that both have and that was made the same way; corrected over primary metrics, as in a run."""
     asked = statistics_of(control.run.run())
-    loaded: dict[str, dict[str, Json]] = {}
-    for member in members:
-        rows: dict[str, dict[str, Json]] = {}
-        for key, score in member.scores.items():
-            other = control.scores.get(key)
-            if other is None or _made(other) != _made(score):
-                continue
-            task, metric = key
-            if task not in rows:
-                rows[task] = _rows(member, task)
-            if task not in loaded:
-                loaded[task] = _rows(control, task)
-            found = _compare(score, other, rows[task], loaded[task], seed, asked.exact)
-            if found is not None:
-                made.append(
-                    replace(found, candidate=member.name, control=control.name, task=task, metric=metric)
-                )
-    return correct(made, method=asked.correction)
+    made = [
+        found
+        for member in members
+        for (task, metric), score in member.scores.items()
+        if (other := control.scores.get((task, metric))) is not None and _made(other) == _made(score)
+        if (found := _compare(member, control, task, metric, seed, asked.exact)) is not None
+    ]
+    family = [row for row in made if row.metric == primaries.get(row.task)]
+    new = {
+        id(row): fixed for row, fixed in zip(family, correct(family, method=asked.correction), strict=True)
+    }
+    return [new.get(id(row), row) for row in made]
 
 
 def _with_leaders(
@@ -215,63 +236,81 @@ def _with_leaders(
     new, best = {id(row): row for row in comparisons}, []
     for task, metric in primaries.items():
         rows = [row for row in comparisons if (row.task, row.metric) == (task, metric)]
-        if len(rows) < 2:
+        sides = [
+            series
+            for member in (*(by_name[row.candidate] for row in rows), control)
+            if (series := _series(member, task, str(metric))) is not None
+        ]
+        if len(rows) < 2 or len(sides) <= len(rows):
             continue
-        sides = [_rows(member, task) for member in (*(by_name[row.candidate] for row in rows), control)]
-        ids = [id_ for id_ in sides[0] if all(id_ in side and _scored(side[id_], metric) for side in sides)]
+        places = [{id_: i for i, id_ in enumerate(side.ids) if side.scored[i]} for side in sides]
+        ids = [id_ for id_ in places[0] if all(id_ in place for place in places)]
         if len(ids) < 2:
             continue
-        scores = np.array([[side[id_]["scores"][metric] for side in sides] for id_ in ids], dtype=np.float64)
-        clusters = [sides[0][id_].get("cluster") for id_ in ids]
-        parts, shares = unit_parts(scores[:, :-1] - scores[:, -1:], clusters, seed)
-        score = by_name[rows[0].candidate].scores[task, str(metric)]
-        higher = bool(score.get("higher_is_better", True))
+        kept = [[place[id_] for id_ in ids] for place in places]
+        parts, shares = _parts(sides, kept, seed)
+        higher = sides[0].higher_is_better
         widened, leader = lead(rows, parts, shares, len(ids), higher=higher, seed=seed)
         new |= {id(row): wider for row, wider in zip(rows, widened, strict=True)}
         best.append(asdict(leader))
     return [new[id(row)].to_json() for row in comparisons], best
 
 
-def _rows(member: _Member, task: str) -> dict[str, Json]:
-    return {str(row["id"]): row for row in member.run.samples(member.original, task)}
+def _parts(sides: Sequence[Series], kept: Sequence[Sequence[int]], seed: int) -> tuple[Array, Array]:
+    """(units, candidates) what each unit adds to each difference to the last side, and each unit's share."""
+    clusters = [sides[0].clusters[row] for row in kept[0]]
+    if sides[0].corpus is None and not any(side.weighted for side in sides):
+        scores = np.stack([side.scores[rows] for side, rows in zip(sides, kept, strict=True)], axis=1)
+        return unit_parts(scores[:, :-1] - scores[:, -1:], clusters, seed)
+    units = unit_of_sample(len(kept[0]), clusters, seed)
+    columns = []
+    for side, rows in zip(sides[:-1], kept[:-1], strict=True):
+        first, second = side.aligned(sides[-1])
+        columns.append(corpus_parts(first[rows], second[kept[-1]], side.value, units))
+    return np.stack(columns, axis=1), np.full(len(columns[0]), 1 / len(columns[0]))
+
+
+def _series(member: _Member, task: str, metric: str) -> Series | None:
+    """A metric sample by sample; None where a run of an earlier version kept too little of it."""
+    try:
+        return member.reads.series(member.original, task, metric)
+    except DataError:
+        return None
 
 
 def _compare(
-    score: Json, other: Json, mine: Mapping[str, Json], theirs: Mapping[str, Json], seed: int, exact: bool
+    member: _Member, control: _Member, task: str, metric: str, seed: int, exact: bool
 ) -> Comparison | None:
-    """Compare two scores whose value is the mean of their samples' scores; None for a corpus metric."""
-    metric = score["metric"]
-    if not (_is_mean(score, mine) and _is_mean(other, theirs)):
+    ours, theirs = _series(member, task, metric), _series(control, task, metric)
+    if ours is None or theirs is None:
         return None
-    ids = [
-        i for i, row in mine.items() if _scored(row, metric) and i in theirs and _scored(theirs[i], metric)
-    ]
-    ours = np.array([mine[i]["scores"][metric] for i in ids], dtype=np.float64)
-    control = np.array([theirs[i]["scores"][metric] for i in ids], dtype=np.float64)
-    one = np.ones(len(ids))
+    place = {id_: j for j, id_ in enumerate(theirs.ids) if theirs.scored[j]}
+    mine = [i for i, id_ in enumerate(ours.ids) if ours.scored[i] and id_ in place]
+    other = [place[ours.ids[i]] for i in mine]
+    first, second = ours.aligned(theirs)
+    scores = ours.scores[mine], theirs.scores[other]
+    mean = ours.corpus is None and not (ours.weighted or theirs.weighted)
     found = paired_difference(
-        np.stack([ours, one], axis=1),
-        np.stack([control, one], axis=1),
-        lambda totals: totals[..., 0] / totals[..., 1],
-        scores=(ours, control),
-        shares=bool(np.isin(np.concatenate([ours, control]), (0.0, 1.0)).all()),
-        clusters=[mine[i].get("cluster") for i in ids],
+        first[mine],
+        second[other],
+        ours.value,
+        scores=scores if mean else None,
+        shares=mean and ours.shares and theirs.shares,
+        clusters=[ours.clusters[i] for i in mine],
         resamples=RESAMPLES,
         seed=seed,
+        bounds=ours.bounds,
         exact=exact,
     )
-    better = (ours - control) * (1 if score.get("higher_is_better", True) else -1)
-    return uncorrected(found, ids, better, candidate="", control="", task="", metric=metric)
-
-
-def _scored(row: Json, metric: str) -> bool:
-    return isinstance((row.get("scores") or {}).get(metric), int | float)
-
-
-def _is_mean(score: Json, rows: Mapping[str, Json]) -> bool:
-    values = [row["scores"][score["metric"]] for row in rows.values() if _scored(row, score["metric"])]
-    return (
-        bool(values)
-        and score.get("value") is not None
-        and abs(float(np.mean(values)) - score["value"]) < 1e-9
+    sds = [side.noise_sd for side in (ours, theirs) if side.noise_sd is not None]
+    return uncorrected(
+        found,
+        [ours.ids[i] for i in mine],
+        (scores[0] - scores[1]) * (1 if ours.higher_is_better else -1),
+        noise_sd=math.hypot(*sds) if sds else None,
+        most=ours.bounds[1] - ours.bounds[0],
+        candidate=member.name,
+        control=control.name,
+        task=task,
+        metric=metric,
     )

@@ -29,6 +29,7 @@ from evalkit.reporting.charts import bars, curves, forest
 from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
 from evalkit.reporting.judges import judge_notes, trust_in
+from evalkit.reporting.noise import noise_rows
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.searches import search_tables
 from evalkit.reporting.settings import settings_rows, trainer_settings
@@ -168,6 +169,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "panels": panels,
         "searches": search_tables(results),
         "slices": slices,
+        "noise": noise_rows(results),
         "costs": cost_rows(results),
         "settings": settings_rows(about.get("study") or {}, about.get("origins") or {}),
         "trainer": trainer_settings(results),

@@ -8,6 +8,7 @@ preflight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from evalkit.errors import CandidateError
 from evalkit.models.chat import has_chat_template
 from evalkit.models.devices import device_kind
+from evalkit.models.limits import Limits
 from evalkit.models.loading import STACK, Base, load_base
 from evalkit.models.local import LocalModel, local_fingerprint
 from evalkit.models.registry import resolve
@@ -51,6 +53,11 @@ class LazyBase:
         self.failed: dict[str, CandidateError] = {}
         self.training_seconds: dict[str, float] = {}
         self.rows: dict[str, Any] = {}
+
+    @property
+    def device(self) -> str:
+        """Where it is computed: ``cpu`` or ``cuda:N``."""
+        return self._choice.device
 
     @property
     def has_chat_template(self) -> bool:
@@ -148,16 +155,27 @@ class LazyModel:
     Args:
         base: What it stands on.
         adapter: Name, folder and hash of its adapter; None for the base alone.
+        limits: How much is computed at once; by device where None, which is no part of its fingerprint.
     """
 
-    def __init__(self, base: LazyBase, adapter: tuple[str, Path, str] | None) -> None:
-        self._base, self._adapter = base, adapter
+    def __init__(
+        self, base: LazyBase, adapter: tuple[str, Path, str] | None, limits: Limits | None = None
+    ) -> None:
+        self._base, self._adapter, self._limits = base, adapter, limits
+
+    def in_other_batches(self, requests: int) -> LazyModel:
+        """The same candidate, which answers in other batches than it does when it is asked so many at once.
+
+        Its fingerprint is another one: in bf16 an answer may depend on its batch.
+        """
+        return LazyModel(self._base, self._adapter, Limits.of(self._base.device).other(requests))
 
     def fingerprint(self) -> Mapping[str, Any]:
         """See ``LocalModel.fingerprint``."""
-        return local_fingerprint(
+        known = local_fingerprint(
             self._base.fingerprint(), None if self._adapter is None else self._adapter[2]
         )
+        return known if self._limits is None else {**known, "limits": asdict(self._limits)}
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``LocalModel.answer``. The base is loaded in this call, before the first answer is asked for."""
@@ -165,4 +183,4 @@ class LazyModel:
         if self._adapter is not None and self._adapter[0] not in base.adapters:
             base.add_adapter(self._adapter[0], self._adapter[1])
         adapter = None if self._adapter is None else self._adapter[0]
-        return LocalModel(base, adapter, tell=self._base.tell).answer(requests)
+        return LocalModel(base, adapter, limits=self._limits, tell=self._base.tell).answer(requests)

@@ -13,6 +13,7 @@ from evalkit.models.loading import load_tokenizer
 from evalkit.models.registry import resolve
 from evalkit.records import Prompt, Request
 from evalkit.running.judge_costs import describe_judges
+from evalkit.running.noise import answered_again
 from evalkit.running.plan import Plan, Planned, primary_metric
 from evalkit.running.power import task_power
 from evalkit.running.searching import check_steps, describe_search, searches
@@ -39,11 +40,15 @@ def describe(plan: Plan) -> dict[str, Any]:
     """
     tokenizers: dict[str, Any] = {}
     candidates = [_candidate(planned, plan, tokenizers) for planned in plan.candidates]
+    local = sum(planned.base is not None for planned in plan.candidates)
     return {
         "study": plan.study.study,
         "path": str(plan.path),
         "seed": plan.study.seed,
-        "tasks": [{**_task(task), "power": task_power(plan, task)} for task in plan.tasks],
+        "tasks": [
+            {**_task(task), "power": task_power(plan, task), "noise": _noise(plan, task)}
+            for task in plan.tasks
+        ],
         "candidates": candidates,
         "passes": [
             {"candidates": [member.name for member in found.members], "alone": found.reason}
@@ -54,10 +59,18 @@ def describe(plan: Plan) -> dict[str, Any]:
         "totals": {
             "candidates": len(candidates),
             "answers": sum(len(task.samples) for task in plan.tasks) * len(candidates),
+            "answered_again": sum(_noise(plan, task) for task in plan.tasks) * local,
             "prompt_tokens": sum(sum(candidate["prompt_tokens"].values()) for candidate in candidates),
             "training_steps": sum(candidate.get("training", {}).get("steps", 0) for candidate in candidates),
         },
     }
+
+
+def _noise(plan: Plan, task: Task) -> int:
+    """Samples of a task that each local candidate answers again."""
+    if all(planned.base is None for planned in plan.candidates):
+        return 0
+    return answered_again(len(task.samples), plan.study.statistics.noise)
 
 
 def _task(task: Task) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from evalkit.models.prices import SPENT
 from evalkit.records import Output, TrainingSummary
+from evalkit.running.noise import Noise
 from evalkit.running.plan import Planned
 from evalkit.running.score import Scored
 
@@ -26,6 +27,7 @@ class Done:
         dropped: Whether its search dropped it: it was trained in part and is not scored, as was asked.
         notes: What the reader must know.
         scored: Task → its scores.
+        noise: Task → what answering a slice of it again changed.
         seconds: Stage → time it took.
         money: What servers were paid; None where nobody was.
     """
@@ -37,6 +39,7 @@ class Done:
     dropped: bool = False
     notes: list[str] = field(default_factory=list)
     scored: dict[str, Scored] = field(default_factory=dict)
+    noise: dict[str, Noise] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     money: float | None = None
 

@@ -23,12 +23,13 @@ from evalkit.models.prices import Budget
 from evalkit.records import Comparison, Output, Prompt, Sample, Score, Unscored
 from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.cache import Cache
+from evalkit.running.comparisons import compare_scored
 from evalkit.running.folder import RunFolder
 from evalkit.running.judge import judge_cases, judgements_file, replayed
 from evalkit.running.judge_added import added_judges
 from evalkit.running.judges import Judged
 from evalkit.running.progress import Progress
-from evalkit.running.score import Scored, compare_scored, score_task, statistics_of
+from evalkit.running.score import Scored, score_task, statistics_of
 from evalkit.specs.study import Study
 
 __all__ = ["judge_run", "restore_added"]

@@ -28,9 +28,10 @@ from evalkit.human.understand import Check, Understood, understand
 from evalkit.human.weights import weigh
 from evalkit.records import Comparison
 from evalkit.running.answers import final_answer, whole_answer
+from evalkit.running.comparisons import correct
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, write_atomically
-from evalkit.running.score import correct, statistics_of
+from evalkit.running.score import statistics_of
 
 __all__ = ["Imported", "apply_labels", "import_labels", "to_preferences"]
 

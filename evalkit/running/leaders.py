@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.records import Comparison
-from evalkit.running.score import Scored, ends_at
+from evalkit.running.comparisons import ends_at
+from evalkit.running.score import Scored
 from evalkit.stats import ValueOf, corrected_lead, max_t_confidence, unit_of_sample
 
-__all__ = ["Leader", "lead", "leaders", "unit_parts"]
+__all__ = ["Leader", "corpus_parts", "lead", "leaders", "unit_parts"]
 
 Array = NDArray[np.float64]
 
@@ -172,12 +173,12 @@ def _parts(members: Sequence[Scored], control: Scored, metric: str, seed: int) -
     columns = []
     for one, mine in zip(members, rows[:-1], strict=True):
         first, second = built.align(one.measured[metric], control.measured[metric])
-        columns.append(_corpus_parts(first[mine], second[rows[-1]], built.value, units))
+        columns.append(corpus_parts(first[mine], second[rows[-1]], built.value, units))
     parts = np.stack(columns, axis=1)
     return parts, np.full(len(parts), 1 / max(len(parts), 1)), len(kept)
 
 
-def _corpus_parts(first: Array, second: Array, value: ValueOf, units: NDArray[np.int64]) -> Array:
+def corpus_parts(first: Array, second: Array, value: ValueOf, units: NDArray[np.int64]) -> Array:
     """(units,) parts of the difference of two corpus values: what the jackknife says each unit moves it by."""
     count = int(units.max(initial=-1)) + 1
     sums = np.zeros((2, count, first.shape[1]))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.records import Unscored
+from evalkit.running.noise import Sds
 from evalkit.running.score import Scored
-from evalkit.stats import LEAST_SEEDS, recipe_difference, variance_parts
+from evalkit.stats import LEAST_SEEDS, add_noise, noisy_p, recipe_difference, variance_parts
 
 __all__ = ["recipe_of", "recipes"]
 
@@ -36,6 +37,7 @@ def recipes(
     *,
     dropped: Collection[str] = (),
     confidence: float = 0.95,
+    sds: Sds | None = None,
 ) -> list[Json]:
     """Compare recipes with their control and with each other on each task's primary metric.
 
@@ -45,6 +47,8 @@ def recipes(
         controls: Candidate → its control.
         dropped: Candidates that a search dropped: the seeds that are left of their recipes are picked ones.
         confidence: Two-sided level of the intervals.
+        sds: Of the shift between numerical realisations. Seeds of a recipe have one each, so that theirs is part of
+            what differs between seeds; a control's is added.
 
     Returns:
         Objects with ``recipe``, ``against`` (a control, or another recipe), ``task``, ``metric``, ``seeds``,
@@ -71,7 +75,8 @@ def recipes(
             control = controls.get(families[recipe][0])
             if control is not None and (control, task) in scored:
                 row = {"recipe": recipe, "against": control, "task": task, "metric": metric}
-                told = _compared(members, [scored[control, task]], metric, confidence)
+                sd = (sds or {}).get((control, task, metric), 0.0)
+                told = _compared(members, [scored[control, task]], metric, confidence, sd)
                 found.append(row | _without_picked(told, [recipe], dropped))
         for first, second in combinations(done, 2):
             row = {"recipe": first, "against": second, "task": task, "metric": metric}
@@ -92,7 +97,9 @@ def _without_picked(told: Json, between: Sequence[str], dropped: Collection[str]
     return told | {"low": None, "high": None, "p_value": None, "variance": None, "note": note}
 
 
-def _compared(first: Sequence[Scored], second: Sequence[Scored], metric: str, confidence: float) -> Json:
+def _compared(
+    first: Sequence[Scored], second: Sequence[Scored], metric: str, confidence: float, sd: float = 0.0
+) -> Json:
     ours, theirs = _matrices(first, second, metric)
     told: Json = {"seeds": len(first), "n": ours.shape[1], "difference": None, "low": None, "high": None}
     told |= {"p_value": None, "confidence": confidence, "variance": None, "note": None}
@@ -109,7 +116,9 @@ def _compared(first: Sequence[Scored], second: Sequence[Scored], metric: str, co
             f"{LEAST_SEEDS} at least are needed"
         )
         return told
-    return told | {"low": result.low, "high": result.high, "p_value": result.p_value}
+    found = (result.difference, result.low, result.high)
+    low, high = add_noise(*found, sd, confidence)
+    return told | {"low": low, "high": high, "p_value": noisy_p(result.p_value, *found, sd, confidence)}
 
 
 def _matrices(first: Sequence[Scored], second: Sequence[Scored], metric: str) -> tuple[Array, Array]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evalkit.data.cards import slice_of
 from evalkit.errors import MetricError
@@ -19,32 +18,22 @@ from evalkit.metrics.encoders import EncoderMetric
 from evalkit.metrics.functions import FunctionMetric
 from evalkit.metrics.toxicity import Toxicity
 from evalkit.models.registry import resolve
-from evalkit.records import Comparison, Output, Result, Sample, Unscored
+from evalkit.records import Output, Result, Sample
 from evalkit.running.blocks import measure_blocks
-from evalkit.specs.study import Correction, StatisticsSpec
+from evalkit.specs.study import StatisticsSpec
 from evalkit.specs.task import MetricUse
-from evalkit.stats import (
-    PairedDifference,
-    benjamini_hochberg,
-    bootstrap_interval,
-    holm,
-    paired_difference,
-    paired_proportions_interval,
-    widen,
-)
+from evalkit.stats import bootstrap_interval
 
 __all__ = [
     "RESAMPLES",
     "MetricLike",
     "Scored",
     "build_metrics",
-    "compare_scored",
-    "correct",
-    "ends_at",
+    "part_of",
+    "right_or_wrong",
     "score_blocks",
     "score_task",
     "statistics_of",
-    "uncorrected",
 ]
 
 RESAMPLES = 10_000
@@ -152,76 +141,9 @@ def score_blocks(
         for value, rows in _rows_of(found.slices[field_]).items()
         for kept in [[clusters[row] for row in rows]]
         for metric in built
-        for part in [_part(measured[metric.name], rows)]
+        for part in [part_of(measured[metric.name], rows)]
     ]
     return Scored(found.ids, clusters, by_name, measured, results, parts)
-
-
-def compare_scored(
-    first: Scored,
-    second: Scored,
-    *,
-    candidate: str,
-    control: str,
-    task: str,
-    confidence: float = 0.95,
-    seed: int = 0,
-    exact: bool = False,
-) -> list[Comparison]:
-    """Compare a candidate with its control on every metric that both have.
-
-    Samples are paired by id; a sample that either side could not be scored on is left out of that metric's
-    pairs (``n`` counts the pairs that remain).
-
-    Args:
-        first: The candidate's scores.
-        second: The control's.
-        candidate: Name of the first.
-        control: Name of the second.
-        task: Name of the task.
-        confidence: Two-sided level of the intervals.
-        seed: Of bootstrap and permutation.
-        exact: McNemar's exact test for right/wrong in place of its mid-p.
-
-    Returns:
-        One comparison a metric; adjusted values are None until ``correct``.
-    """
-    place = {id_: index for index, id_ in enumerate(second.ids)}
-    shared = [(index, place[id_]) for index, id_ in enumerate(first.ids) if id_ in place]
-    names = {"candidate": candidate, "control": control, "task": task}
-    return [
-        _compare(metric, first, second, shared, names, confidence, seed, exact)
-        for name, metric in first.metrics.items()
-        if name in second.metrics
-    ]
-
-
-def correct(
-    comparisons: Sequence[Comparison], *, confidence: float = 0.95, method: Correction = "holm"
-) -> list[Comparison]:
-    """Correct all comparisons of a run for their number.
-
-    With Holm the chance of any false finding stays at the level, and intervals are at Bonferroni's level, so that all
-    of them hold together with ``confidence``. With Benjamini and Hochberg the expected share of false findings among
-    the R findings of m does, and intervals are at 1 − R (1 − confidence) / m, so that the expected share of those
-    findings' intervals that miss does too (Benjamini and Yekutieli 2005). Tango's intervals are computed anew,
-    bootstrap intervals carried there by the ratio of normal quantiles.
-
-    Args:
-        comparisons: Those that count as one family: give only the ones that a reader would act on.
-        confidence: The level their intervals have.
-        method: ``holm`` or ``bh``.
-    """
-    p_values = [comparison.p_value for comparison in comparisons]
-    adjusted = holm(p_values) if method == "holm" else benjamini_hochberg(p_values)
-    tests = sum(p is not None for p in adjusted)
-    found = 1 if method == "holm" else max(1, sum(p is not None and p <= 1 - confidence for p in adjusted))
-    wider = 1 - found * (1 - confidence) / max(tests, 1)
-    return [
-        replace(comparison, p_adjusted=p, low_adjusted=low, high_adjusted=high)
-        for comparison, p in zip(comparisons, adjusted, strict=True)
-        for low, high in [ends_at(comparison, confidence, wider)]
-    ]
 
 
 def statistics_of(run: Mapping[str, Any]) -> StatisticsSpec:
@@ -237,7 +159,8 @@ def _rows_of(values: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def _part(measured: Measured, rows: list[int]) -> Measured:
+def part_of(measured: Measured, rows: list[int]) -> Measured:
+    """What was measured of some of the samples."""
     return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels)
 
 
@@ -271,7 +194,7 @@ def _result(
     interval = bootstrap_interval(
         measured.statistics[scored],
         metric.value,
-        shares=_right_or_wrong(metric, measured, scored),
+        shares=right_or_wrong(metric, measured, scored),
         clusters=kept,
         confidence=confidence,
         resamples=RESAMPLES,
@@ -293,90 +216,9 @@ def _result(
     )
 
 
-def _right_or_wrong(metric: Metric, measured: Measured, rows: Any) -> bool:
+def right_or_wrong(metric: Metric, measured: Measured, rows: Any) -> bool:
     """Whether the value is the share of samples that are right: then there are exact methods for it."""
     unknown = (-math.inf, math.inf)  # a user's function: judged by what it returns
     if not metric.additive_mean or metric.bounds not in ((0.0, 1.0), unknown):
         return False
     return bool(np.isin(measured.statistics[rows, 0], (0.0, 1.0)).all())
-
-
-def _compare(
-    metric: Metric,
-    first: Scored,
-    second: Scored,
-    shared: list[tuple[int, int]],
-    names: Mapping[str, Any],
-    confidence: float,
-    seed: int,
-    exact: bool,
-) -> Comparison:
-    ours, theirs = first.measured[metric.name], second.measured[metric.name]
-    kept = [(i, j) for i, j in shared if ours.scored[i] and theirs.scored[j]]
-    mine, other = [i for i, _ in kept], [j for _, j in kept]
-    a, b = metric.align(ours, theirs)
-    scores = _floats(ours, mine), _floats(theirs, other)
-    shares = _right_or_wrong(metric, ours, mine) and _right_or_wrong(metric, theirs, other)
-    found = paired_difference(
-        a[mine],
-        b[other],
-        metric.value,
-        scores=scores if metric.additive_mean else None,
-        shares=shares,
-        clusters=[first.clusters[i] for i in mine],
-        confidence=confidence,
-        resamples=RESAMPLES,
-        seed=seed,
-        bounds=metric.bounds,
-        exact=exact,
-    )
-    better = (scores[0] - scores[1]) * (1 if metric.higher_is_better else -1)
-    return uncorrected(found, [first.ids[i] for i in mine], better, metric=metric.name, **names)
-
-
-def uncorrected(
-    found: PairedDifference, ids: Sequence[str], better: NDArray[np.float64], **names: str
-) -> Comparison:
-    """The comparison that a difference makes, before it is corrected for the others beside it.
-
-    Args:
-        found: The difference.
-        ids: The n samples it rests on.
-        better: (n,) by how much the candidate is better on each, above 0 for better whatever the metric's direction.
-        **names: ``candidate``, ``control``, ``task``, ``metric``.
-    """
-    return Comparison(
-        candidate=names["candidate"],
-        control=names["control"],
-        task=names["task"],
-        metric=names["metric"],
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        low_adjusted=None,
-        high_adjusted=None,
-        p_value=found.p_value,
-        p_adjusted=None,
-        test=found.test,
-        n=found.n,
-        gained=[i for i, gain in zip(ids, better, strict=True) if gain > 0],
-        lost=[i for i, gain in zip(ids, better, strict=True) if gain < 0],
-    )
-
-
-def _floats(measured: Measured, rows: list[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    scores = [measured.scores[row] for row in rows]
-    return np.array([score for score in scores if not isinstance(score, Unscored)], dtype=np.float64)
-
-
-def ends_at(comparison: Comparison, confidence: float, wider: float) -> tuple[float | None, float | None]:
-    """Carry a comparison's interval from one level to a wider one, by the method that made it."""
-    value, low, high = comparison.difference, comparison.low, comparison.high
-    if value is None or low is None or high is None:
-        return None, None
-    if comparison.test in ("mcnemar-mid-p, tango", "mcnemar-exact, tango"):
-        up, down = len(comparison.gained), len(comparison.lost)
-        if (value > 0) != (up > down):  # lower is better: a gain is a smaller score
-            up, down = down, up
-        return paired_proportions_interval(up, down, comparison.n, wider)
-    return widen(value, low, high, confidence, wider)

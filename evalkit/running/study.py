@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -20,18 +19,18 @@ from evalkit.models.base import Model
 from evalkit.models.hashing import adapter_sha256
 from evalkit.models.prices import SPENT, Budget
 from evalkit.models.replay import ReplayModel
-from evalkit.records import Comparison, Output, Request, Result, Sample, Unscored
+from evalkit.records import Output, Request, Sample, Unscored
 from evalkit.running.answer import answer
 from evalkit.running.bases import LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
-from evalkit.running.leaders import leaders
-from evalkit.running.plan import BaseChoice, Plan, Planned, primary_metric, task_metrics
+from evalkit.running.noise import Noise, measure_noise
+from evalkit.running.plan import BaseChoice, Plan, Planned, task_metrics
 from evalkit.running.progress import Progress
-from evalkit.running.recipes import recipes
 from evalkit.running.remote import check_servers, make_remote, takes_chats
-from evalkit.running.score import Scored, compare_scored, correct, score_task
+from evalkit.running.results import status_of, write_results
+from evalkit.running.score import Scored, score_task
 from evalkit.running.train import train_candidate
 from evalkit.signature import digest
 from evalkit.specs.study import (
@@ -39,7 +38,6 @@ from evalkit.specs.study import (
     ApiCandidate,
     PromptCandidate,
     ReplayCandidate,
-    StatisticsSpec,
 )
 
 __all__ = ["Adapter", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
@@ -80,11 +78,11 @@ def run_stages(
         for member in members:
             _do(member, plan, base, cache, folder, progress, train_only, budget)
             if not finished:
-                _write(plan, everything, folder, "partial")
+                write_results(plan, everything, folder, "partial")
         del base
         gc.collect()  # the next base may need this one's memory
     if not (finished and train_only):
-        _write(plan, everything, folder, _status(everything, train_only))
+        write_results(plan, everything, folder, status_of(everything, train_only))
     return everything
 
 
@@ -119,6 +117,7 @@ def _do(
             outputs = answer(model, requests, cache, progress, f"{name} · {task.name}")
             member.seconds[f"answer {task.name}"] = time.monotonic() - started
             member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
+            member.noise[task.name] = _noise(plan, task, model, requests, outputs, member, cache, progress)
             member.missed(outputs)
             _tell_unanswered(member, task, outputs, progress)
     except DroppedError:
@@ -129,6 +128,38 @@ def _do(
     finally:
         if base is not None:
             base.forget(name)
+
+
+def _noise(
+    plan: Plan,
+    task: Task,
+    model: Model,
+    requests: list[Request],
+    outputs: list[Output],
+    member: Done,
+    cache: Cache,
+    progress: Progress,
+) -> Noise:
+    """Answer a slice of the task again, where the candidate is computed here."""
+    name = member.planned.name
+    if not isinstance(model, LazyModel):
+        recorded = isinstance(member.planned.spec, ReplayCandidate)
+        return Noise(note="recorded answers" if recorded else "a server decides what it computes together")
+    started = time.monotonic()
+    found = measure_noise(
+        model,
+        task,
+        requests,
+        outputs,
+        member.scored[task.name],
+        cache,
+        progress,
+        f"{name} · {task.name}",
+        seed=plan.study.seed,
+        asked=plan.study.statistics.noise,
+    )
+    member.seconds[f"noise {task.name}"] = time.monotonic() - started
+    return found
 
 
 def _tell_unanswered(member: Done, task: Task, outputs: Sequence[Output], progress: Progress) -> None:
@@ -265,99 +296,3 @@ def _by_base(everything: list[Done]) -> Iterator[tuple[BaseChoice | None, list[D
     choices = dict.fromkeys(member.planned.base for member in everything)
     for choice in choices:
         yield choice, [member for member in everything if member.planned.base == choice]
-
-
-def _compare(
-    everything: list[Done], primaries: dict[str, str], seed: int, asked: StatisticsSpec
-) -> list[Comparison]:
-    by_name = {member.planned.name: member for member in everything}
-    comparisons: list[Comparison] = []
-    for member in everything:
-        control = by_name.get(member.planned.control or "")
-        for task, scored in member.scored.items():
-            if control is not None and task in control.scored:
-                comparisons.extend(
-                    compare_scored(
-                        scored,
-                        control.scored[task],
-                        candidate=member.planned.name,
-                        control=control.planned.name,
-                        task=task,
-                        seed=seed,
-                        exact=asked.exact,
-                    )
-                )
-    # One family: every candidate on every task's primary metric. The other metrics describe, and stay uncorrected.
-    family = [c for c in comparisons if primaries[c.task] == c.metric]
-    corrected = {id(c): new for c, new in zip(family, correct(family, method=asked.correction), strict=True)}
-    return [corrected.get(id(c), c) for c in comparisons]
-
-
-def _status(everything: list[Done], train_only: bool) -> str:
-    return "partial" if train_only or any(member.error is not None for member in everything) else "complete"
-
-
-def _write(plan: Plan, everything: list[Done], folder: RunFolder, status: str) -> None:
-    results: list[Result] = [
-        result for member in everything for scored in member.scored.values() for result in scored.results
-    ]
-    primaries = {task.name: primary_metric(task) for task in plan.tasks}
-    study = plan.study
-    tried = _all_tried(everything)
-    comparisons = _compare(everything, primaries, study.seed, study.statistics) if tried else []
-    by_name = {(m.planned.name, task): scored for m in everything for task, scored in m.scored.items()}
-    comparisons, best = leaders(comparisons, by_name, primaries, seed=plan.study.seed)
-    folder.write_results(
-        {
-            "format": 1,
-            "study": plan.study.study,
-            "run": folder.path.name,
-            "status": status,
-            "candidates": [member.to_json() for member in everything],
-            "tasks": [
-                {
-                    "name": task.name,
-                    "kind": task.spec.kind,
-                    "primary": primary_metric(task),
-                    "n": len(task.samples),
-                    "metrics": _described(task),
-                }
-                for task in plan.tasks
-            ],
-            "scores": [result.to_json() for result in results],
-            "comparisons": [comparison.to_json() for comparison in comparisons],
-            "leaders": [asdict(leader) for leader in best],
-            "recipes": recipes(
-                by_name,
-                primaries,
-                {m.planned.name: m.planned.control for m in everything},
-                dropped=[m.planned.name for m in everything if m.dropped],
-            ),
-            "slices": [
-                {"candidate": member.planned.name, "task": task, **part}
-                for member in everything
-                for task, scored in member.scored.items()
-                for part in scored.slices
-            ],
-            "costs": {
-                "seconds": {member.planned.name: member.seconds for member in everything},
-                "money": {m.planned.name: m.money for m in everything if m.money is not None},
-            },
-        }
-    )
-
-
-def _described(task: Task) -> dict[str, dict[str, Any]]:
-    """Metric, as in results → its settings and whether its value is the mean of the samples' scores."""
-    return {
-        metric.name: {
-            "settings": {"metric": use.metric, **use.settings},
-            "mean": metric.additive_mean,
-            "bounds": [end if math.isfinite(end) else None for end in metric.bounds],
-        }
-        for use, metric in zip(task.spec.metrics, task_metrics(task), strict=True)
-    }
-
-
-def _all_tried(everything: list[Done]) -> bool:
-    return all(member.error is not None or member.dropped or member.scored for member in everything)

@@ -269,6 +269,8 @@ class StatisticsSpec(Spec):
     """For the number of comparisons: Holm's or Benjamini and Hochberg's."""
     exact: bool = False
     """Clopper–Pearson intervals and McNemar's exact test for right/wrong scores, in place of Wilson's and mid-p."""
+    noise: Annotated[int, Field(ge=0)] | None = None
+    """Samples of each task that every local candidate answers again in other batches; 0: none."""
 
 
 class Study(Spec):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evalkit.stats.bootstrap import UNBOUNDED, Interval, ValueOf, bootstrap_interval
 from evalkit.stats.corrections import benjamini_hochberg, bonferroni_confidence, holm, widen
+from evalkit.stats.noise import add_noise, change_of, noisy_p, shift_sd
 from evalkit.stats.paired import PairedDifference, paired_difference
 from evalkit.stats.power import detectable, needed, spread
 from evalkit.stats.proportions import (
@@ -26,9 +27,11 @@ __all__ = [
     "Parts",
     "RecipeDifference",
     "ValueOf",
+    "add_noise",
     "benjamini_hochberg",
     "bonferroni_confidence",
     "bootstrap_interval",
+    "change_of",
     "clopper_pearson_interval",
     "confidence_sequence",
     "corrected_lead",
@@ -39,9 +42,11 @@ __all__ = [
     "mcnemar_exact_p",
     "mcnemar_mid_p",
     "needed",
+    "noisy_p",
     "paired_difference",
     "paired_proportions_interval",
     "recipe_difference",
+    "shift_sd",
     "spread",
     "unit_of_sample",
     "variance_parts",

@@ -64,6 +64,49 @@ def everything(run: evalkit.Run) -> dict[str, Any]:
     )
 
 
+def test_the_noise_floor_is_measured_and_told(project: Project) -> None:
+    """Local candidates answer a slice again, recorded ones say why not; a second run asks nobody."""
+    study = project()
+    run = evalkit.run(study)
+    rows = {(row["candidate"], row["task"]): row for row in run.results["noise"]}
+    assert {name for name, _ in rows} == {"base", "few", "r4", "recorded"}
+    assert rows["recorded", "pick"]["note"] == "recorded answers"
+    for candidate in ("base", "few", "r4"):
+        row = rows[candidate, "colours"]
+        assert (row["n"], row["note"]) == (6, None)
+        assert set(row["metrics"]) == {"exact_match", "f1"}
+        assert row["metrics"]["exact_match"]["flips"] <= row["answers"] <= 6
+    for row in run.results["scores"]:
+        assert ("noise_sd" in row) == (row["candidate"] != "recorded")
+    for row in run.results["comparisons"]:
+        assert row["noise_sd"] is not None  # of the control, where the candidate is recorded
+    told = evalkit.results_table(run.results)
+    assert "Noise floor of colours: answered again in other batches and order, " in told
+    assert "Noise floor not measured: recorded (recorded answers)." in told
+    page = run.report.read_text("utf-8")
+    assert "not measured: recorded answers" in page
+    told_again = Recording()
+    assert evalkit.run(study, progress=told_again).results["noise"] == run.results["noise"]
+    assert told_again.stages == []
+
+    plan = evalkit.describe(evalkit.plan(study))
+    assert [task["noise"] for task in plan["tasks"]] == [6, 6]
+    assert plan["totals"]["answered_again"] == 3 * 12
+
+
+def test_in_fp32_the_noise_floor_is_measured_as_none(project: Project) -> None:
+    run = evalkit.run(project(("device: cpu", "device: cpu\ndtype: fp32")), only=["few"])
+    rows = run.results["noise"]
+    assert {row["candidate"] for row in rows} == {"base", "few"}
+    assert all(row["answers"] == 0 for row in rows)
+    assert all(part["sd"] == 0 and part["flips"] == 0 for row in rows for part in row["metrics"].values())
+    none = evalkit.run(
+        project(("device: cpu", "device: cpu\ndtype: fp32\nstatistics: {noise: 0}")), only=["few"]
+    )
+    assert {row["note"] for row in none.results["noise"]} == {"not asked for"}
+    assert not any("noise_sd" in row for row in none.results["scores"])
+
+
 def test_a_study_writes_the_run_folder(project: Project) -> None:
     run = evalkit.run(project())
     results = run.results

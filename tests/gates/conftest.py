@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import evalkit
-from evalkit.gates.scores import Scores, run_scores
 from evalkit.running.folder import RunFolder
+from evalkit.running.scores import Scores, run_scores
 from evalkit.specs.gate import GatePolicy
 
 TASK = """\

@@ -14,8 +14,8 @@ import evalkit
 from evalkit.errors import DataError
 from evalkit.gates.baseline import read_baseline, write_baseline
 from evalkit.gates.evaluate import evaluate, evaluate_run
-from evalkit.gates.scores import Scores
 from evalkit.running.folder import RunFolder, write_json
+from evalkit.running.scores import Scores
 from evalkit.specs.gate import GatePolicy
 from evalkit.stats import clopper_pearson_interval, paired_proportions_interval
 
@@ -222,6 +222,51 @@ def test_unscored_samples_are_counted(make_run: Make, policy: Policy, scores_of:
     assert "40 pairs" in found.reason
 
 
+def noisy(run: evalkit.Run, sd: float, candidate: str) -> None:
+    """As if answering again had moved a candidate's value."""
+    folder = RunFolder(run.path)
+    results = folder.results()
+    for row in results["scores"]:
+        if row["candidate"] == candidate and row["metric"] == "exact_match":
+            row["noise_sd"] = sd
+    folder.write_results(results)
+
+
+def test_noise_joins_values_and_differences(make_run: Make, policy: Policy, scores_of: ScoresOf) -> None:
+    """Of both sides, at every level; and no number of samples helps against it."""
+    run = make_run({"old": [1] * 50 + [0] * 50, "new": [1] * 70 + [0] * 30})
+    rules = [{"at_least": 0.59, "candidate": "new"}, {"better_than": "old", "by": 0.1, "candidate": "new"}]
+    held = policy(*rules)
+    before = evaluate(held, scores_of(run)).rules
+    assert [rule.verdict for rule in before] == ["pass", "pass"]
+    noisy(run, 0.03, "new")
+    noisy(run, 0.04, "old")
+    after = evaluate(held, scores_of(run)).rules
+    for plain, wide, sd in zip(before, after, (0.03, 0.05), strict=True):
+        estimate = plain.value if plain.difference is None else plain.difference
+        assert estimate is not None
+        assert plain.low is not None
+        assert plain.high is not None
+        reach = 1.959964 * sd
+        assert wide.low == pytest.approx(estimate - np.hypot(estimate - plain.low, reach), abs=1e-6)
+        assert wide.high == pytest.approx(estimate + np.hypot(plain.high - estimate, reach), abs=1e-6)
+    assert [rule.verdict for rule in after] == ["inconclusive", "inconclusive"]
+    # 0.11 from the bound, and (1.96 + 0.84) · 0.03 = 0.084 of it are the noise's: more samples help …
+    assert after[0].n_needed is not None
+    assert after[0].n_needed > 100
+    # … 0.1 from the bound, and 2.8 · 0.05 = 0.14: they do not.
+    assert after[1].n_needed is None
+    assert "no number of samples decides" in after[1].reason
+
+
+def test_a_baseline_keeps_its_noise(stored: evalkit.Run, tmp_path: Path) -> None:
+    noisy(stored, 0.04, "new")
+    kept = read_baseline(write_baseline(RunFolder(stored.path), "noisy", tmp_path))
+    series = kept.series("new", "quiz", "exact_match")
+    assert series is not None
+    assert series.noise_sd == 0.04
+
+
 def test_clusters_widen_the_interval(make_run: Make, policy: Policy, scores_of: ScoresOf) -> None:
     """Twenty topics of five samples that stand and fall together are twenty observations, not a hundred."""
     old = [int(i // 5 % 2 == 0) for i in range(100)]
@@ -277,6 +322,12 @@ def test_a_baseline_holds_no_text(stored: evalkit.Run, tmp_path: Path) -> None:
     assert "yes" not in text
     assert "?" not in text
     assert json.loads(text)["candidates"][1]["scores"]["quiz"]["exact_match"]["samples"] == OLD
+    asked = write_baseline(RunFolder(stored.path), "texts", tmp_path, outputs=True)
+    kept = json.loads(asked.read_text())["candidates"][1]["outputs"]["quiz"]
+    assert kept[:2] == [row["output"] for row in stored.samples("new", "quiz")][:2]
+    series = read_baseline(asked).series("new", "quiz", "exact_match")
+    assert series is not None
+    assert series.scores.tolist() == OLD
 
 
 def test_the_studys_own_baseline_is_found(stored: evalkit.Run, policy: Policy, tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 import evalkit
+from evalkit.errors import DataError
+from evalkit.gates.evaluate import evaluate
 from evalkit.records import Output, Sample
 from evalkit.reporting.caveats import caveats
 from evalkit.reporting.runs import rewrite_report
 from evalkit.reporting.tables import board
+from evalkit.running.folder import RunFolder
 from evalkit.running.recipes import recipes
 from evalkit.running.score import Scored, score_task
+from evalkit.running.scores import run_scores
+from evalkit.specs.gate import GatePolicy, GateRule
 
 MakeRun = Callable[..., evalkit.Run]
 
@@ -69,6 +74,43 @@ def test_runs_compared_with_each_other_have_a_leader_too(several: evalkit.Run, m
     assert all(
         row["low_max_t"] is not None for row in merged["comparisons"] if row["metric"] == "exact_match"
     )
+
+
+def test_any_two_candidates_are_compared_on_every_metric(make_run: MakeRun) -> None:
+    """Against a control of one's choice, F1 included; a gate's rule on the same two has the same interval."""
+    rng = np.random.default_rng(7)
+    shares = {"old": 0.6, "good": 0.8, "bad": 0.4}
+    run = make_run(
+        {name: [int(rng.random() < share) for _ in range(120)] for name, share in shares.items()}, f1=True
+    )
+    plain = evalkit.compare(run.path)
+    assert {row["control"] for row in plain["comparisons"]} == {"old"}
+    merged = evalkit.compare(run.path, control="bad")
+    rows = {(row["candidate"], row["metric"]): row for row in merged["comparisons"]}
+    assert {row["control"] for row in merged["comparisons"]} == {"bad"}
+    values = {(row["candidate"], row["metric"]): row["value"] for row in run.results["scores"]}
+    for metric in ("exact_match", "f1"):
+        row = rows["good", metric]
+        assert row["difference"] == pytest.approx(values["good", metric] - values["bad", metric])
+        assert row["p_value"] < 0.001
+        assert (row["p_adjusted"] is None) == (metric == "f1")  # one family: primary metrics, as in a run
+    rule = GateRule(task="quiz", metric="f1", candidate="good", better_than="bad", by=0.0)
+    (told,) = evaluate(GatePolicy(gate="ci", rules=[rule]), run_scores(RunFolder(run.path))).rules
+    assert (told.low, told.high) == pytest.approx((rows["good", "f1"]["low"], rows["good", "f1"]["high"]))
+    with pytest.raises(DataError, match="Did you mean 'good'"):
+        evalkit.compare(run.path, control="goood")
+
+
+def test_runs_are_compared_on_corpus_metrics_too(make_run: MakeRun) -> None:
+    runs = [
+        make_run({"old": [1, 0] * 30}, name="one", f1=True),
+        make_run({"new": [1] * 60}, name="two", f1=True),
+    ]
+    merged = evalkit.compare(*(run.path for run in runs))
+    (row,) = [row for row in merged["comparisons"] if row["metric"] == "f1"]
+    values = [next(row["value"] for row in run.results["scores"] if row["metric"] == "f1") for run in runs]
+    assert row["difference"] == pytest.approx(values[1] - values[0])
+    assert row["test"] == "permutation, paired bootstrap"
 
 
 def test_the_report_shows_the_gate_and_what_could_not_be_seen(several: evalkit.Run) -> None:

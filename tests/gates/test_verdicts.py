@@ -165,7 +165,7 @@ def test_nothing_decides_on_the_bound() -> None:
 
 @pytest.mark.parametrize("rules", [1, 4])
 def test_wrong_verdicts_at_the_bound(rules: int) -> None:
-    """C5: wrong verdicts at each rule's boundary stay at (1 − confidence)/2, for the whole too (Holm)."""
+    """Wrong verdicts at each rule's boundary stay at (1 − confidence)/2, for the whole too (Holm)."""
     rng = np.random.default_rng(7)
     n, margin, p_gain, p_loss, runs = 300, 0.05, 0.05, 0.10, 1_000
     wrong_fail = wrong_pass = 0

@@ -13,7 +13,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from evalkit.errors import DataError, MetricError, OutputFolderError
 from evalkit.metrics import metric
 from evalkit.records import Output, Result, Sample, Unscored
-from evalkit.running.score import Scored, build_metrics, compare_scored, correct, score_task
+from evalkit.running.comparisons import compare_scored, correct
+from evalkit.running.score import Scored, build_metrics, score_task
 from evalkit.running.score_file import score_file, score_rows
 from evalkit.specs.task import MetricUse
 from evalkit.stats import paired_proportions_interval

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evalkit.records import Output, Sample
-from evalkit.running.score import compare_scored, score_task
+from evalkit.running.comparisons import compare_scored
+from evalkit.running.score import score_task
 
 N = 120
 

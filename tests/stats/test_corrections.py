@@ -25,6 +25,7 @@ def test_holm_properties(p_values: list[float]) -> None:
     adjusted = holm(p_values)
     assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
     assert all(q <= min(1, p * len(p_values)) + 1e-12 for p, q in zip(p_values, adjusted, strict=True))
+    assert adjusted == pytest.approx(list(multipletests(p_values, method="holm")[1]))
     ordered = sorted(zip(p_values, adjusted, strict=True))
     assert [q for _, q in ordered] == sorted(adjusted)
 

@@ -68,6 +68,7 @@ class Series:
         signature: What made the numbers.
         bounds: Least and largest value the metric can have.
         weighted: Samples stand for different numbers of samples; ``statistics`` holds that.
+        noise_sd: Of the value's shift between numerical realisations (``stats.noise``); None where it was not measured.
     """
 
     where: str
@@ -83,6 +84,7 @@ class Series:
     signature: str
     bounds: tuple[float, float] = UNBOUNDED
     weighted: bool = False
+    noise_sd: float | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -205,6 +207,7 @@ class Scores:
             signature=str(entry.get("signature", "")),
             bounds=_ends(about),
             weighted=metric in rows.weights,
+            noise_sd=entry.get("noise_sd"),
         )
 
     def _about(self, task: str, metric: str) -> Json:
