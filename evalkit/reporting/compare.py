@@ -102,6 +102,7 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         "comparisons": comparisons,
         "leaders": best,
         "recipes": list(contents[0][1].get("recipes") or []) if len(unique) == 1 else [],
+        "forms": list(contents[0][1].get("forms") or []) if len(unique) == 1 else [],
     }
 
 
