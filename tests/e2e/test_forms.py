@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import evalkit
+from evalkit.cli.plan import app
 from evalkit.errors import UserError
 from evalkit.reporting.text import results_table
 from evalkit.running.folder import RunFolder
@@ -74,6 +76,16 @@ def test_forms_of_a_given_adapter_come_from_the_cache_and_follow_its_bytes(proje
     assert again.results["scores"] == run.results["scores"]
     assert not [stage for stage in stages if stage.startswith(("answer", "load"))]
     assert {row["candidate"] for row in run.results["forms"]} == {"prod[requantized]"}
+
+
+def test_the_plan_says_what_forms_are_compared_with(project: Project) -> None:
+    study = project(NF4, (ONE, FORMS))
+    described = evalkit.describe(evalkit.plan(study))
+    forms = [(row["of"], row["form"]) for row in described["candidates"] if "form" in row]
+    assert forms == [("r4", "merged"), ("r4", "requantized")]
+    told = CliRunner().invoke(app, [str(study)]).output
+    assert "r4[merged] [adapter] on" in told
+    assert "compared with base and r4\n" in told
 
 
 def test_one_form_alone_brings_the_adapter_it_is_compared_with(project: Project) -> None:
