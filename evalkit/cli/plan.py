@@ -121,6 +121,8 @@ def _judges(judges: list[dict[str, Any]]) -> list[str]:
 
 def _candidate(candidate: dict[str, Any]) -> list[str]:
     against = f", compared with {candidate['control']}" if candidate["control"] else ""
+    if "form" in candidate:
+        against += f" and {candidate['of']}"
     base = f"{candidate['model']} ({candidate['quantization']}, {candidate['dtype']}, {candidate['device']})"
     lines = [
         f"  {candidate['name']} [{candidate['kind']}] on {base if candidate['model'] else 'a file'}{against}"

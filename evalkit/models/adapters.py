@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import CandidateError
 from evalkit.models.hashing import adapter_sha256, read_adapter_config
 from evalkit.models.quiet import quiet
+from evalkit.specs.study import Form
 
 if TYPE_CHECKING:
     from evalkit.models.loading import Base
@@ -32,11 +33,15 @@ class AdapterSlot:
         slot: The name peft knows it by.
         sha256: See ``hashing.adapter_sha256``.
         warnings: What the user should know, such as another base's name in its configuration.
+        form: How it is merged; None where it acts beside the base's weights.
+        layers: Where it is merged: name in the base → the layer with the merged weights.
     """
 
     slot: str
     sha256: str
     warnings: tuple[str, ...] = ()
+    form: Form | None = None
+    layers: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def read_adapter(path: Path) -> tuple[Any, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from evalkit.models import chat
 from evalkit.models.adapters import AdapterSlot, eject, inject, switch
 from evalkit.models.devices import Placement, choose_placement, device_kind
 from evalkit.models.hashing import tokenizer_sha256
+from evalkit.models.merging import merged_layers, placed
 from evalkit.models.quantizing import (
     as_quantization,
     quantization_arguments,
@@ -24,7 +25,7 @@ from evalkit.models.quantizing import (
 from evalkit.models.quiet import quiet
 from evalkit.models.registry import ResolvedModel, resolve
 from evalkit.signature import digest
-from evalkit.specs.study import Quantization
+from evalkit.specs.study import Form, Quantization
 
 __all__ = ["Base", "load_base", "load_tokenizer", "resolve_dtype"]
 
@@ -53,6 +54,7 @@ class Base:
     adapters: dict[str, AdapterSlot] = field(default_factory=dict)
     _peft: Any = field(default=None, repr=False)
     _active: str | None = field(default=None, repr=False)
+    _replaced: dict[str, Any] = field(default_factory=dict, repr=False)
     _count: int = field(default=0, repr=False)
     _config_sha256: str = field(default="", repr=False)  # taken at load: peft changes the configuration
     _tokenizer_sha256: str = field(default="", repr=False)
@@ -112,30 +114,48 @@ class Base:
             "versions": {name: version(name) for name in STACK},
         }
 
-    def add_adapter(self, name: str, path: Path) -> tuple[str, ...]:
+    def add_adapter(self, name: str, path: Path, form: Form | None = None) -> tuple[str, ...]:
         """Load an adapter under a name, after a preflight; it stays off until ``use``.
 
         Args:
             name: Any string, such as the candidate's name; not loaded yet.
             path: A folder in peft's format.
+            form: Merge it into weights that take the place of the base's while it is on (``models/merging.py``).
 
         Returns:
             Warnings for the user, such as a base or revision other than the one it was trained on.
 
         Raises:
-            CandidateError: It does not fit this base, is incomplete, or changes nothing.
+            CandidateError: It does not fit this base, is incomplete, changes nothing, or cannot be merged.
         """
         if name in self.adapters:
             raise ValueError(f"an adapter named {name!r} is loaded already")
+        self._put_back()
         self._count += 1  # a slot is never used twice, and peft takes no dots in names
-        self._peft, self.adapters[name] = inject(self, self._peft, f"slot{self._count:04d}", path)
+        self._peft, slot = inject(self, self._peft, f"slot{self._count:04d}", path)
+        if form is not None:
+            try:
+                layers = merged_layers(
+                    self.model,
+                    slot.slot,
+                    form,
+                    self.quantization,
+                    self.placement.torch_dtype,
+                    self.device,
+                )
+            finally:
+                self._eject(slot.slot)
+            slot = replace(slot, form=form, layers=layers)
+        self.adapters[name] = slot
         self.switch(self._active)
-        return self.adapters[name].warnings
+        return slot.warnings
 
     def remove_adapter(self, name: str) -> None:
         """Forget an adapter and free its memory. Without any left, the base's layers are its own again."""
-        if eject(self._peft, self.adapters.pop(name).slot):
-            self._peft = None
+        self._put_back()
+        slot = self.adapters.pop(name)
+        if slot.form is None:
+            self._eject(slot.slot)
         self.switch(None if self._active == name else self._active)
 
     @contextmanager
@@ -154,9 +174,22 @@ class Base:
             raise ValueError(
                 f"no adapter named {name!r} is loaded; loaded: {', '.join(self.adapters) or 'none'}"
             )
+        self._put_back()
+        slot = None if name is None else self.adapters[name]
         if self._peft is not None:
-            switch(self._peft, None if name is None else self.adapters[name].slot)
+            switch(self._peft, None if slot is None or slot.form is not None else slot.slot)
+        if slot is not None:
+            self._replaced = placed(self.model, slot.layers)
         self._active = name
+
+    def _put_back(self) -> None:
+        """Put the base's own layers back where merged ones stand."""
+        placed(self.model, self._replaced)
+        self._replaced = {}
+
+    def _eject(self, slot: str) -> None:
+        if eject(self._peft, slot):
+            self._peft = None
 
 
 def resolve_dtype(dtype: str, device: str = "auto") -> tuple[str, str]:

@@ -44,14 +44,18 @@ class _Encoded:
     rated: tuple[tuple[list[int], list[list[int]]], ...] = ()
 
 
-def local_fingerprint(base: Mapping[str, Any], adapter_sha256: str | None) -> dict[str, Any]:
+def local_fingerprint(
+    base: Mapping[str, Any], adapter_sha256: str | None, form: str | None = None
+) -> dict[str, Any]:
     """Everything that can change a local model's answers, as JSON values: part of cache keys.
 
     Args:
         base: ``Base.fingerprint``.
         adapter_sha256: Of its adapter; None for the base alone.
+        form: How the adapter is merged; None where it is not.
     """
-    return {"kind": "local", "version": VERSION, **base, "adapter_sha256": adapter_sha256}
+    merged = {} if form is None else {"form": form}
+    return {"kind": "local", "version": VERSION, **base, "adapter_sha256": adapter_sha256, **merged}
 
 
 class LocalModel:
@@ -87,7 +91,8 @@ class LocalModel:
     def fingerprint(self) -> dict[str, Any]:
         """See ``models.base.Model``."""
         slot = self.base.adapters[self.adapter] if self.adapter is not None else None
-        return local_fingerprint(self.base.fingerprint(), None if slot is None else slot.sha256)
+        known = (None, None) if slot is None else (slot.sha256, slot.form)
+        return local_fingerprint(self.base.fingerprint(), *known)
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``models.base.Model``. The base is switched back to what it was when all is answered.
@@ -98,6 +103,7 @@ class LocalModel:
         before, training = self.base.active, self.base.model.training
         try:
             packed = self._engine()
+            self._ready()  # its layers are those that are kept dense
             with dense_on_cpu(self.base.model):
                 for start in range(0, len(requests), self._limits.requests):
                     encoded: list[_Encoded] = []

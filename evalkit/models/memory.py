@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 __all__ = ["free_bytes", "free_memory", "out_of_memory"]
 
 MEMINFO = Path("/proc/meminfo")
@@ -16,12 +14,16 @@ UNKNOWN = 4 << 30
 
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether this error is the allocator's."""
+    import torch
+
     # the CPU allocator raises a plain RuntimeError
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def free_memory() -> None:
     """Give the device's cached blocks back."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -29,6 +31,8 @@ def free_memory() -> None:
 def free_bytes(device: str) -> int:
     """Bytes that can be allocated: of the GPU, or of the machine within what its container allows."""
     if device.startswith("cuda"):
+        import torch
+
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
     try:
         rows = (line.split() for line in MEMINFO.read_text(encoding="ascii").splitlines())

@@ -11,6 +11,7 @@ __all__ = [
     "quantization_arguments",
     "quantization_json",
     "quantize_blocks",
+    "quantized_layer",
     "secure_gradients",
 ]
 
@@ -68,7 +69,6 @@ def quantize_blocks(model: Any, quantization: Quantization, dtype: Any, device: 
     Does nothing for the default block size, for int8 and for no quantisation. The output head and anything tied
     to the embeddings stay in ``dtype``, as when transformers quantises.
     """
-    from bitsandbytes.nn import Linear4bit, Params4bit
     from torch import nn
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert
@@ -81,26 +81,45 @@ def quantize_blocks(model: Any, quantization: Quantization, dtype: Any, device: 
         if not (transposed or type(module) is nn.Linear) or any(name.endswith(key) for key in kept):
             continue
         weight = module.weight.data.T.contiguous() if transposed else module.weight.data  # (out, in)
-        layer = Linear4bit(
-            weight.shape[1],
-            weight.shape[0],
-            bias=module.bias is not None,
-            compute_dtype=dtype,
-            compress_statistics=quantization.double,
-            quant_type=quantization.type,
-            device="meta",
-        )
-        layer.weight = Params4bit(
-            weight,
-            requires_grad=False,
-            blocksize=quantization.block,
-            compress_statistics=quantization.double,
-            quant_type=quantization.type,
-            module=layer,
-        )
-        layer.bias = module.bias
-        model.set_submodule(name, layer.to(device).requires_grad_(False))
+        model.set_submodule(name, quantized_layer(weight, module.bias, quantization, dtype, device))
     model.is_loaded_in_4bit = True
+
+
+def quantized_layer(
+    weight: Any, bias: Any | None, quantization: Quantization, dtype: Any, device: str
+) -> Any:
+    """Make a 4-bit linear layer that keeps gradients (see ``secure_gradients``).
+
+    Args:
+        weight: (O, I) in full.
+        bias: (O,) or None.
+        quantization: nf4 or fp4.
+        dtype: Of the activations.
+        device: Where it goes; it is quantised there.
+    """
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    layer = Linear4bit(
+        weight.shape[1],
+        weight.shape[0],
+        bias=bias is not None,
+        compute_dtype=dtype,
+        compress_statistics=quantization.double,
+        quant_type=quantization.type,
+        device="meta",
+    )
+    layer.weight = Params4bit(
+        weight,
+        requires_grad=False,
+        blocksize=quantization.block,
+        compress_statistics=quantization.double,
+        quant_type=quantization.type,
+        module=layer,
+    )
+    layer.bias = bias
+    layer = layer.to(device).requires_grad_(False).eval()
+    secure_gradients(layer)
+    return layer
 
 
 def secure_gradients(model: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a table of differences does not say by itself: luck, recipes behind seeds, what was unseen, noise."""
+"""What a table of differences does not say by itself: luck, recipes behind seeds, shipped forms, the unseen, noise."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def caveats(results: Json, table: Board) -> list[str]:
     """
     digits = {(column.task, column.metric): column.difference_digits for column in table.columns}
     upward = {(column.task, column.metric): column.higher_is_better for column in table.columns}
-    told = [*_leaders(results, digits, upward), *_recipes(results, digits), *_unseen(table)]
-    return [*told, *noise_remarks(results), *dropped_remarks(results)]
+    told = [*_leaders(results, digits, upward), *_recipes(results, digits), *_forms(results, table)]
+    return [*told, *_unseen(table), *noise_remarks(results), *dropped_remarks(results)]
 
 
 def least_seen(comparison: Json) -> float | None:
@@ -73,6 +73,22 @@ def _recipes(results: Json, digits: Mapping[tuple[str, str], int]) -> Iterator[s
             f"{head}: {formats.signed(row['difference'], places)} "
             f"{formats.span(row['low'], row['high'], places)}, p {formats.p_value(row['p_value'])}, for new seeds and "
             f"new samples ({row['seeds']} seeds; variance of one score: {spread})."
+        )
+
+
+def _forms(results: Json, table: Board) -> Iterator[str]:
+    """What the adapter that was measured loses or gains as it is shipped."""
+    for row in results.get("forms") or []:
+        column = table.primary(row["task"])
+        if column is None or column.metric != row["metric"] or row.get("difference") is None:
+            continue
+        places = column.digits
+        p = row.get("p_adjusted")
+        yield (
+            f"{row['candidate']} is not {row['control']}: {row['changed']} of {row['n']} answers on {row['task']} are "
+            f"others, {row['metric']} differs by {formats.signed(row['difference'], places)} "
+            f"{formats.span(row['low'], row['high'], places)} ({len(row['gained'])} better, {len(row['lost'])} worse"
+            f"{'' if p is None else f'; corrected p {formats.p_value(p)}'})."
         )
 
 

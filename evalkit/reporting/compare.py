@@ -117,6 +117,7 @@ def merge_runs(runs: Sequence[RunFolder], control: str | None = None) -> Json:
             if row["candidate"] == member.original
         ],
         "recipes": list(contents[0][1].get("recipes") or []) if kept else [],
+        "forms": list(contents[0][1].get("forms") or []) if kept else [],
     }
 
 

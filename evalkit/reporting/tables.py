@@ -200,9 +200,11 @@ def cost_rows(results: Json) -> list[dict[str, Any]]:
 def undone(results: Json, table: Board) -> list[tuple[str, str]]:
     """Return (candidate, what could not be done and why), in the order of the study; not what a search dropped."""
     found = []
-    for entry in results.get("candidates", []):
+    entries = results.get("candidates", [])
+    dropped = {entry["name"] for entry in entries if dropped_at(entry) is not None}
+    for entry in entries:
         name = entry["name"]
-        if dropped_at(entry) is not None:
+        if name in dropped or entry.get("of") in dropped:
             continue  # as was asked
         stopped = (entry.get("training") or {}).get("stopped")
         if entry.get("error"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.errors import CandidateError
 from evalkit.models.chat import has_chat_template
@@ -25,10 +25,27 @@ from evalkit.running.cache import Cache
 from evalkit.running.plan import BaseChoice
 from evalkit.running.progress import Progress
 from evalkit.signature import digest, file_sha256
+from evalkit.specs.study import Form
 
-__all__ = ["LazyBase", "LazyModel"]
+__all__ = ["Adapter", "LazyBase", "LazyModel"]
 
 _WEIGHTS = {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx", ".h5", ".msgpack"}
+
+
+class Adapter(NamedTuple):
+    """A candidate's adapter.
+
+    Attributes:
+        name: On the base: the candidate's.
+        path: Folder in peft's format.
+        sha256: See ``hashing.adapter_sha256``.
+        form: How it is merged; None where it acts beside the base's weights.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    form: Form | None = None
 
 
 class LazyBase:
@@ -154,13 +171,11 @@ class LazyModel:
 
     Args:
         base: What it stands on.
-        adapter: Name, folder and hash of its adapter; None for the base alone.
+        adapter: Its adapter; None for the base alone.
         limits: How much is computed at once; by device where None, which is no part of its fingerprint.
     """
 
-    def __init__(
-        self, base: LazyBase, adapter: tuple[str, Path, str] | None, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, base: LazyBase, adapter: Adapter | None, limits: Limits | None = None) -> None:
         self._base, self._adapter, self._limits = base, adapter, limits
 
     def in_other_batches(self, requests: int) -> LazyModel:
@@ -172,15 +187,16 @@ class LazyModel:
 
     def fingerprint(self) -> Mapping[str, Any]:
         """See ``LocalModel.fingerprint``."""
+        adapter = self._adapter
         known = local_fingerprint(
-            self._base.fingerprint(), None if self._adapter is None else self._adapter[2]
+            self._base.fingerprint(), *((None, None) if adapter is None else (adapter.sha256, adapter.form))
         )
         return known if self._limits is None else {**known, "limits": asdict(self._limits)}
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``LocalModel.answer``. The base is loaded in this call, before the first answer is asked for."""
-        base = self._base.load()
-        if self._adapter is not None and self._adapter[0] not in base.adapters:
-            base.add_adapter(self._adapter[0], self._adapter[1])
-        adapter = None if self._adapter is None else self._adapter[0]
-        return LocalModel(base, adapter, limits=self._limits, tell=self._base.tell).answer(requests)
+        base, adapter = self._base.load(), self._adapter
+        if adapter is not None and adapter.name not in base.adapters:
+            base.add_adapter(adapter.name, adapter.path, adapter.form)
+        name = None if adapter is None else adapter.name
+        return LocalModel(base, name, limits=self._limits, tell=self._base.tell).answer(requests)

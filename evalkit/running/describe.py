@@ -89,6 +89,7 @@ def _candidate(planned: Planned, plan: Plan, tokenizers: dict[str, Any]) -> dict
         "name": planned.name,
         "kind": planned.kind,
         "control": planned.control,
+        **({} if planned.form is None else {"form": planned.form, "of": planned.of}),
         "model": None if planned.base is None else planned.base.model,
         "quantization": None if planned.base is None else planned.base.quantization.type,
         "dtype": None if planned.base is None else planned.base.dtype,

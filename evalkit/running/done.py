@@ -73,6 +73,7 @@ class Done:
                 if getattr(self.planned.spec, "search", None) is not None
                 else {}
             ),
+            **({"form": self.planned.form, "of": self.planned.of} if self.planned.form is not None else {}),
             "training": training,
             "error": self.error,
             "notes": self.notes,

@@ -15,9 +15,9 @@ from evalkit.metrics import Metric
 from evalkit.models.devices import choose_placement
 from evalkit.models.replay import read_answers, unknown_tasks
 from evalkit.running.score import build_metrics
-from evalkit.specs.expand import expand
+from evalkit.specs.expand import expand, form_name
 from evalkit.specs.load import load_study
-from evalkit.specs.study import Candidate, PromptCandidate, Quantization, ReplayCandidate, Study
+from evalkit.specs.study import Candidate, Form, PromptCandidate, Quantization, ReplayCandidate, Study
 from evalkit.specs.task import MetricUse
 
 __all__ = ["BaseChoice", "Plan", "Planned", "metric_settings", "plan_study", "primary_metric", "task_metrics"]
@@ -50,6 +50,8 @@ class Planned:
         origins: Setting → ``default``, ``trainer.yaml``, ``study`` or ``grid``.
         rows: Training rows of a point of a learning curve; None: all.
         entry: Name of its entry in the study, which a grid's members share; None for a base.
+        form: How its adapter is merged (``models/merging.py``); None where it is not.
+        of: With a form: name of the candidate whose adapter it is.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Planned:
     origins: dict[str, str] = field(default_factory=dict)
     rows: int | None = None
     entry: str | None = None
+    form: Form | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,10 @@ def _candidates(study: Study, roots: tuple[Path, ...]) -> list[Planned]:
                 single.parent,
             )
         )
+        members += [
+            Planned(form_name(single.name, form), "adapter", choice, control, form=form, of=single.name)
+            for form in getattr(single.spec, "forms", None) or ()
+        ]
     return _with_named_control([*controls.values(), *members], study.control)
 
 
@@ -225,7 +233,7 @@ def _chosen(candidates: list[Planned], wanted: tuple[str, ...]) -> list[Planned]
     if unknown:
         raise SpecError(*(f"--only: no candidate named {name!r}.{nearest(name, names)}" for name in unknown))
     needed = {
-        candidate.name: (candidate.control, getattr(candidate.spec, "start", None))
+        candidate.name: (candidate.control, getattr(candidate.spec, "start", None), candidate.of)
         for candidate in candidates
     }
     kept: set[str | None] = {None}

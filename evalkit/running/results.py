@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from evalkit.data.tasks import Task
-from evalkit.records import Comparison, Result
-from evalkit.running.comparisons import compare_scored, correct
+from evalkit.records import Result
 from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
+from evalkit.running.forms import compare_forms
 from evalkit.running.leaders import leaders
-from evalkit.running.noise import Sds, difference_sds, noise_sds, with_noise
+from evalkit.running.noise import Sds, noise_sds, with_noise
+from evalkit.running.pairs import compare_pairs
 from evalkit.running.plan import Plan, primary_metric, task_metrics
 from evalkit.running.recipes import recipes
 from evalkit.running.score import Scored
-from evalkit.specs.study import StatisticsSpec
 
 __all__ = ["status_of", "write_results"]
 
@@ -43,7 +43,8 @@ def write_results(plan: Plan, everything: list[Done], folder: RunFolder, status:
     primaries = {task.name: primary_metric(task) for task in plan.tasks}
     study = plan.study
     tried = _all_tried(everything)
-    comparisons = _compare(everything, primaries, study.seed, study.statistics, sds) if tried else []
+    asked = (primaries, study.seed, study.statistics, sds)
+    comparisons = compare_pairs(_with_controls(everything), *asked) if tried else []
     by_name = {(m.planned.name, task): scored for m in everything for task, scored in m.scored.items()}
     comparisons, best = leaders(comparisons, by_name, primaries, seed=plan.study.seed)
     folder.write_results(
@@ -73,6 +74,7 @@ def write_results(plan: Plan, everything: list[Done], folder: RunFolder, status:
                 dropped=[m.planned.name for m in everything if m.dropped],
                 sds=sds,
             ),
+            "forms": compare_forms(everything, folder, *asked) if tried else [],
             "noise": _noise_rows(everything, sds),
             "slices": [
                 {"candidate": member.planned.name, "task": task, **_slice(part, scored, sd)}
@@ -94,31 +96,10 @@ def status_of(everything: list[Done], train_only: bool) -> str:
     return "partial" if train_only or any(member.error is not None for member in everything) else "complete"
 
 
-def _compare(
-    everything: list[Done], primaries: dict[str, str], seed: int, asked: StatisticsSpec, sds: Sds
-) -> list[Comparison]:
+def _with_controls(everything: list[Done]) -> list[tuple[Done, Done]]:
     by_name = {member.planned.name: member for member in everything}
-    comparisons: list[Comparison] = []
-    for member in everything:
-        control = by_name.get(member.planned.control or "")
-        for task, scored in member.scored.items():
-            if control is not None and task in control.scored:
-                comparisons.extend(
-                    compare_scored(
-                        scored,
-                        control.scored[task],
-                        candidate=member.planned.name,
-                        control=control.planned.name,
-                        task=task,
-                        seed=seed,
-                        exact=asked.exact,
-                        noise=difference_sds(member.planned.name, control.planned.name, task, sds),
-                    )
-                )
-    # One family: every candidate on every task's primary metric. The other metrics describe, and stay uncorrected.
-    family = [c for c in comparisons if primaries[c.task] == c.metric]
-    corrected = {id(c): new for c, new in zip(family, correct(family, method=asked.correction), strict=True)}
-    return [corrected.get(id(c), c) for c in comparisons]
+    controls = ((member, by_name.get(member.planned.control or "")) for member in everything)
+    return [(member, control) for member, control in controls if control is not None]
 
 
 def _noise_rows(everything: list[Done], sds: Sds) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import gc
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from evalkit.data.cards import slice_of
@@ -21,7 +20,7 @@ from evalkit.models.prices import SPENT, Budget
 from evalkit.models.replay import ReplayModel
 from evalkit.records import Output, Request, Sample, Unscored
 from evalkit.running.answer import answer
-from evalkit.running.bases import LazyBase, LazyModel
+from evalkit.running.bases import Adapter, LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
@@ -40,7 +39,7 @@ from evalkit.specs.study import (
     ReplayCandidate,
 )
 
-__all__ = ["Adapter", "make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
+__all__ = ["make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
 
 
 def run_stages(
@@ -172,10 +171,6 @@ def _tell_unanswered(member: Done, task: Task, outputs: Sequence[Output], progre
         progress.say(f"{member.planned.name} · {note}")
 
 
-Adapter = tuple[str, Path, str]
-"""Name on the base, folder, hash."""
-
-
 def make_adapter(
     member: Done, plan: Plan, base: LazyBase | None, cache: Cache, folder: RunFolder, progress: Progress
 ) -> Adapter | None:
@@ -195,12 +190,32 @@ def make_adapter(
         if trained.path is None or trained.sha256 is None:
             raise DroppedError(f"{planned.name} was {trained.summary.stopped}, as its search asks for")
         base.preflight(planned.name, trained.path, trained.sha256)
-        return planned.name, trained.path, trained.sha256
+        return Adapter(planned.name, trained.path, trained.sha256)
     if isinstance(planned.spec, AdapterCandidate):
         member.adapter_sha256 = adapter_sha256(planned.spec.path)
         member.notes.extend(base.preflight(planned.name, planned.spec.path, member.adapter_sha256))
-        return planned.name, planned.spec.path, member.adapter_sha256
+        return Adapter(planned.name, planned.spec.path, member.adapter_sha256)
+    if planned.form is not None:
+        adapter = _adapter_of(planned, plan, base, cache, folder, progress)
+        member.adapter_sha256 = adapter.sha256
+        return adapter
     return None
+
+
+def _adapter_of(
+    planned: Planned, plan: Plan, base: LazyBase, cache: Cache, folder: RunFolder, progress: Progress
+) -> Adapter:
+    """The adapter that is merged: another candidate's, as it was made or given."""
+    other = next(candidate for candidate in plan.candidates if candidate.name == planned.of)
+    try:
+        adapter = make_adapter(Done(other), plan, base, cache, folder, progress)
+    except CandidateError as error:
+        if isinstance(error, DroppedError):
+            raise
+        raise CandidateError(f"it is {other.name} merged, which could not be done: {error}") from error
+    if adapter is None:
+        raise CandidateError(f"{other.name} has no adapter to merge")
+    return adapter._replace(name=planned.name, form=planned.form)
 
 
 def model_of(planned: Planned, base: LazyBase | None, adapter: Adapter | None, task: Task) -> Model:

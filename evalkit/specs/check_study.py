@@ -14,7 +14,7 @@ from typing import Any
 from evalkit.errors import nearest
 from evalkit.specs.check_files import check_catalog_names, check_files
 from evalkit.specs.check_settings import check_settings
-from evalkit.specs.expand import member_name, members
+from evalkit.specs.expand import form_name, member_name, members
 from evalkit.specs.explain import Mistake
 from evalkit.specs.study import Study
 from evalkit.specs.yaml import Document
@@ -42,6 +42,7 @@ def check_study(document: Document, roots: Sequence[Path]) -> list[Mistake]:
         *_control(document),
         *_start(document),
         *_training(document),
+        *_forms(document),
         *_tasks(document),
         *check_files(document),
         *check_catalog_names(document, roots),
@@ -65,6 +66,15 @@ def _candidates(document: Document) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _members(document: Document, entry: dict[str, Any]) -> list[str]:
+    """Names of what an entry stands for: those of its adapters, each followed by those of its forms."""
+    adapters, forms = _adapters(document, entry), entry.get("forms")
+    listed = forms if entry.get("kind") in ("train", "adapter") and isinstance(forms, list) else []
+    return [
+        name for adapter in adapters for name in (adapter, *(form_name(adapter, form) for form in listed))
+    ]
+
+
+def _adapters(document: Document, entry: dict[str, Any]) -> list[str]:
     name, grid, seeds = entry["name"], entry.get("grid"), entry.get("seeds", 1)
     if entry.get("kind") != "train":
         return [name]
@@ -160,6 +170,10 @@ def _start(document: Document) -> Iterator[Mistake]:
                     path, f"expected a candidate of kind train or adapter, {start!r} is {kinds.get(parent)}"
                 )
             ]
+        forms = [name for _, other in _candidates(document) for name in _forms_of(document, other)]
+        if not wrong and start in forms:
+            adapter = start.rpartition("[")[0]
+            wrong = [Mistake(path, f"expected an adapter, {start!r} is merged; start from {adapter!r}")]
         if not wrong and parent is not None:
             starts[str(entry.get("name"))] = parent
             seen = [str(entry.get("name"))]
@@ -189,6 +203,26 @@ def _refers(
     yield Mistake(path, f"no candidate named {name!r}.{hint}")
 
 
+def _forms_of(document: Document, entry: dict[str, Any]) -> list[str]:
+    if not isinstance(entry.get("name"), str):
+        return []
+    adapters = _adapters(document, entry)
+    return [name for name in _members(document, entry) if name not in adapters]
+
+
+def _forms(document: Document) -> Iterator[Mistake]:
+    """Quantising again is quantising as the base is: to 4 bits."""
+    for i, entry in _candidates(document):
+        forms = entry.get("forms")
+        held = entry.get("quantization") or document.data.get("quantization") or "nf4"
+        held = held.get("type", "nf4") if isinstance(held, dict) else held
+        if isinstance(forms, list) and "requantized" in forms and held in ("int8", "none"):
+            yield Mistake(
+                ("candidates", i, "forms", forms.index("requantized")),
+                f"'requantized' quantises merged weights as the base is, to nf4 or fp4; here it is {held}",
+            )
+
+
 def _training(document: Document) -> Iterator[Mistake]:
     for i, entry in _candidates(document):
         if entry.get("kind") != "train":
@@ -200,7 +234,7 @@ def _training(document: Document) -> Iterator[Mistake]:
         if (
             entry.get("search") is not None
             and isinstance(entry.get("name"), str)
-            and len(_members(document, entry)) < 2
+            and len(_adapters(document, entry)) < 2
         ):
             yield Mistake(
                 ("candidates", i, "search"), "expected a 'grid' to search in, got a single candidate"

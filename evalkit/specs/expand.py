@@ -20,7 +20,7 @@ from evalkit.specs.check_card import load_trainer
 from evalkit.specs.study import Candidate, DataSpec, Study, TrainCandidate
 from evalkit.specs.trainer import QloraSettings, TrainerSpec, resolve_settings
 
-__all__ = ["Single", "expand", "member_name", "members", "merged_data"]
+__all__ = ["Single", "expand", "form_name", "member_name", "members", "merged_data"]
 
 LONGEST = 200
 """Bytes of a name: it is a folder's name, which most file systems end at 255."""
@@ -99,6 +99,15 @@ def member_name(parent: str, grid: dict[str, Any], rows: int | None = None, numb
     return parent + brackets + (f"#{number}" if number is not None else "")
 
 
+def form_name(adapter: str, form: str) -> str:
+    """Name a candidate that is another's adapter as it is shipped.
+
+    >>> form_name("sweep[rank=8]", "merged")
+    'sweep[rank=8][merged]'
+    """
+    return f"{adapter}[{form}]"
+
+
 def merged_data(study: DataSpec, own: DataSpec | None) -> DataSpec:
     """Return a candidate's data: its own keys, and the study's for the rest.
 
@@ -122,7 +131,8 @@ def _trained(study: Study, spec: TrainCandidate, trainer: TrainerSpec) -> list[S
             seed = (study.seed if settings.seed is None else settings.seed) + (number or 1) - 1
             settings, origins = settings.model_copy(update={"seed": seed}), {**origins, "seed": "study"}
         name = member_name(spec.name, grid, rows, number)
-        if len(name.encode()) > LONGEST:
+        longest = max([name, *(form_name(name, form) for form in spec.forms or ())], key=len)
+        if len(longest.encode()) > LONGEST:
             raise SpecError(
                 f"candidate {name!r}: expected a name of at most {LONGEST} bytes; make the grid smaller"
             )

@@ -14,6 +14,7 @@ __all__ = [
     "Candidate",
     "Correction",
     "DataSpec",
+    "Form",
     "JudgeModel",
     "JudgeUse",
     "JudgeWhen",
@@ -32,6 +33,8 @@ __all__ = [
 
 QuantizationType = Literal["nf4", "fp4", "int8", "none"]
 Dtype = Literal["auto", "bf16", "fp32"]
+Form = Literal["merged", "requantized"]
+Forms = Annotated[list[Form], Field(min_length=1)]
 
 
 class Quantization(Spec):
@@ -101,6 +104,8 @@ class TrainCandidate(_CandidateBase):
     """Another candidate, whose adapter this one goes on from."""
     data: DataSpec | None = None
     """What differs from the study's ``data``."""
+    forms: Forms | None = None
+    """Score it as it will be shipped too: ``merged`` into its base's weights, ``requantized`` after that."""
 
 
 class AdapterCandidate(_CandidateBase):
@@ -108,6 +113,8 @@ class AdapterCandidate(_CandidateBase):
 
     kind: Literal["adapter"]
     path: File
+    forms: Forms | None = None
+    """Score it as it will be shipped too: ``merged`` into its base's weights, ``requantized`` after that."""
 
 
 class RagCandidate(_CandidateBase):
