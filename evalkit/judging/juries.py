@@ -90,6 +90,8 @@ def jury_row(
         replies=(),
         orders=(),
         probabilities=(),
+        repeats=(),
+        model="",
         reason="\n".join(
             f"{name}: {row.reason or row.unscored or ''}".rstrip() for name, row in rows.items()
         ),

@@ -101,8 +101,18 @@ def merge_runs(runs: Sequence[RunFolder]) -> Json:
         "scores": marked,
         "comparisons": comparisons,
         "leaders": best,
+        "judges": _judges(contents),
         "recipes": list(contents[0][1].get("recipes") or []) if len(unique) == 1 else [],
     }
+
+
+def _judges(contents: Sequence[tuple[RunFolder, Json]]) -> list[Json]:
+    """The judges of all runs, each with its run: how far one is to be trusted was measured there."""
+    return [
+        {**entry, "run": label}
+        for label, (_, results) in zip(_labels(contents), contents, strict=True)
+        for entry in results.get("judges") or []
+    ]
 
 
 def _members(contents: Iterable[tuple[RunFolder, Json]]) -> list[_Member]:

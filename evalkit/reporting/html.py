@@ -28,7 +28,7 @@ from evalkit.reporting.caveats import caveats
 from evalkit.reporting.charts import bars, curves, forest
 from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
-from evalkit.reporting.judges import judge_notes, trust_in
+from evalkit.reporting.judges import judge_notes, leaning_in, leanings, trust_in
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.searches import search_tables
 from evalkit.reporting.settings import settings_rows, trainer_settings
@@ -140,6 +140,8 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "version": (about.get("versions") or {}).get("evalkit"),
         "warnings": list(about.get("warnings") or []),
         "trust": partial(trust_in, results=results),
+        "leaning": partial(leaning_in, results=results),
+        "leanings": leanings,
         "notes": [
             *(("", note) for note in caveats(results, table)),
             *(("", note) for note in judge_notes(results)),

@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.parse import unquote
 
 from evalkit.errors import DataError, nearest
-from evalkit.judging.bias import self_preference
 from evalkit.judging.calibrate import calibrate_judge, verdict_values
 from evalkit.judging.card import open_judge
+from evalkit.judging.kinship import self_preference
 from evalkit.judging.people import HumanLabel, read_human_labels
 from evalkit.judging.records import Judgement, read_judgements
 from evalkit.running.find import find_run
@@ -77,8 +78,18 @@ def calibrate(
         confidence=confidence,
         seed=int((folder.run().get("seeds") or {}).get("study", 0)),
     )
-    kin = next((judge_kin(results, row)[1] for row in results.get("judges") or [] if row["name"] == name), [])
-    family = self_preference(rows, set(kin), {label.answer: label.value for label in said}) if kin else None
+    kin = next((judge_kin(results, row) for row in results.get("judges") or [] if row["name"] == name), [])
+    people: dict[tuple[str, str, str], list[float]] = {}
+    for label in said:
+        people.setdefault(label.answer, []).append(label.value)
+    reference = {answer: fmean(values) for answer, values in people.items()}
+    values = verdict_values(rows, criterion)
+    rated = [
+        replace(row, value=values[key][0])
+        for row in rows
+        if (key := (row.candidate, row.task, row.id)) in values
+    ]
+    family = self_preference(rated, set(kin), reference, confidence=confidence) if kin else None
     lifted = None if family is None else {"value": family.value, "low": family.low, "high": family.high}
     found = {"judge": judge, "source": str(source), "question": question, **found, "own_family": lifted}
     write_json(_file(folder, judge), {**found, "verdicts_sha256": _sha256(path)})

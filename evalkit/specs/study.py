@@ -231,6 +231,8 @@ class JudgeUse(Spec):
     tasks: list[str] | None = None
     """Judge these tasks alone; default: all."""
     when: JudgeWhen | None = None
+    repeat: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the answers that is judged a second time, ten at least, to see how often the judge repeats itself."""
 
     @model_validator(mode="after")
     def _fits(self) -> JudgeUse:

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from evalkit.judging.bias import (
-    family_of,
     markdown_marks,
     measure_bias,
     position_bias,
     repeat_consistency,
-    self_preference,
 )
+from evalkit.judging.kinship import family_of, self_preference
 from evalkit.judging.records import Judgement, Order
 from evalkit.stats.slopes import controlled_wins, squashed, within_slopes
 

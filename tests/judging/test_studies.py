@@ -80,7 +80,8 @@ def test_a_judged_study(study: Callable[[str], Path]) -> None:
         compared = {row["metric"]: row for row in run.results["comparisons"]}
         assert compared["judge:helpfulness"]["difference"] == 4.0
         assert compared["judge:pairwise-preference"]["difference"] == 0.5
-        assert len(server.calls) == 20 + 20  # each answer; each pair in both orders
+        # each answer and ten of them again; each pair in both orders, and all ten pairs again
+        assert len(server.calls) == 20 + 10 + 2 * (10 + 10)
         assert "json_schema" in server.calls[0]["response_format"]["type"]
         row = next(iter(run.samples("right", "sums")))
         assert row["scores"]["judge:helpfulness"] == 5.0
@@ -91,7 +92,7 @@ def test_a_judged_study(study: Callable[[str], Path]) -> None:
         assert "UNCALIBRATED" in page
         assert page.count("uncalibrated judge") >= 2  # beside its numbers, not only in the remarks
         again = evalkit.run(path)
-        assert len(server.calls) == 40
+        assert len(server.calls) == 70
         assert again.results["scores"] == run.results["scores"]
 
 
@@ -117,7 +118,7 @@ def test_a_server_that_dies_in_the_middle(study: Callable[[str], Path]) -> None:
         with FakeServer(knows_sums, port=port) as alive:
             run = evalkit.run(path)
             assert run.exit_code == 0
-            assert len(alive.calls) == 20 - 7
+            assert len(alive.calls) == 20 + 10 - 7
             assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
 
 
