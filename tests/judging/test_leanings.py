@@ -15,7 +15,7 @@ from evalkit.errors import DataError, SpecError
 from evalkit.judging.cases import Case
 from evalkit.judging.records import read_judgements
 from evalkit.judging.repeats import drawn_again
-from evalkit.models.fake_server import FakeServer
+from evalkit.models.fake_server import FakeServer, Reply
 from evalkit.running.judge_costs import describe_judges
 
 SCORE = '{{"reason": "", "score": {}}}'
@@ -281,3 +281,24 @@ def test_a_recorded_judge_may_be_the_model_under_test_only_in_so_many_words(
         else:
             with pytest.raises(SpecError, match="favours its own words"):
                 evalkit.plan(path)
+
+
+def test_a_death_among_repairs_loses_what_is_open_alone(study: Callable[[str], Path]) -> None:
+    """Every first reply is unreadable; the server ends after 61 calls, so 30 questions are settled."""
+
+    def mends(body: dict[str, Any]) -> Reply | str:
+        if len(dying.calls) > 61:
+            return Reply(status=401)
+        return "well" if len(body["messages"]) == 1 else SCORE.format(4)
+
+    with FakeServer(mends) as dying:
+        model = f"{{model: j, base_url: {dying.base_url}, concurrency: 1}}"
+        path = study(f"judges: [{{judge: helpfulness, repeat: 0, model: {model}}}]\n")
+        run = evalkit.run(path)
+    rows = read_judgements(run.path / "judgements" / "helpfulness.jsonl")
+    settled = [row for row in rows if row.value is not None]
+    assert run.exit_code == 4
+    assert len(settled) == 30
+    with FakeServer(lambda body: SCORE.format(4), port=dying.port) as alive:
+        assert evalkit.run(path).exit_code == 0
+        assert len(alive.calls) == 120 - 30
