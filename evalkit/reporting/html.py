@@ -126,6 +126,9 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
     about, results = run.run(), run.results()
     table = board(results)
     carried = embedded(run, table, card.max_bytes, card.max_text)
+    for metric in (metric for task in carried["tasks"] for metric in task["metrics"]):
+        if trust := trust_in(metric["name"], results):
+            metric["trust"] = trust
     logs = {name: run.training(name) for name in table.candidates}
     panels = curves(logs)
     scores = results.get("scores") or []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +14,7 @@ from evalkit.judging.kinship import family_of
 from evalkit.judging.records import Judgement, read_judgements
 from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.folder import RunFolder, safe_name
+from evalkit.stats.ranking import Game, rank_candidates
 from evalkit.stats.validity import pairwise_accuracy, rank_correlation
 
 __all__ = ["apply_instruments", "judge_kin", "metric_validity"]
@@ -50,6 +51,11 @@ def apply_instruments(folder: RunFolder) -> None:
             entry["bias"] = {**_judge_bias(folder, results, whole, []), "members": members}
         else:
             entry["bias"] = _judge_bias(folder, results, own[0], everyone) if own[0].rows else {}
+        ranking = _ranking(
+            _rows(folder, entry["name"]), int((folder.run().get("seeds") or {}).get("study", 0))
+        )
+        if ranking is not None:
+            entry["ranking"] = ranking
     results["validity"] = validity
     folder.write_results(results)
 
@@ -120,6 +126,21 @@ def _means(rows: Iterable[Judgement]) -> dict[tuple[str, str, str], float]:
         if row.value is not None:
             said.setdefault((row.candidate, row.task, row.id), []).append(row.value)
     return {answer: fmean(values) for answer, values in said.items()}
+
+
+def _ranking(rows: Iterable[Judgement], seed: int) -> Json | None:
+    """Three candidates or more by a pairwise judge's verdicts, each order a game; None where there are fewer."""
+    worth = {"A": 1.0, "tie": 0.5, "B": 0.0}
+    games = []
+    for row in rows:
+        if row.opponent is not None and row.value is not None:
+            points = [worth[order.winner] for order in row.orders] or [row.value]
+            prompt = f"{row.task}\0{row.id}"
+            games += [Game(prompt, row.candidate, row.opponent, one, row.weight) for one in points]
+    if len({name for game in games for name in (game.first, game.second)}) < 3:
+        return None
+    found = rank_candidates(games, seed=seed)
+    return {"candidates": [asdict(rating) for rating in found.ratings], "notes": list(found.notes)}
 
 
 def _by_people(results: Mapping[str, Any], judge: str) -> Json | None:

@@ -302,3 +302,37 @@ def test_a_death_among_repairs_loses_what_is_open_alone(study: Callable[[str], P
     with FakeServer(lambda body: SCORE.format(4), port=dying.port) as alive:
         assert evalkit.run(path).exit_code == 0
         assert len(alive.calls) == 120 - 30
+
+
+def test_pairwise_verdicts_rank_the_candidates(study: Callable[[str], Path], tmp_path: Path) -> None:
+    """``one`` and ``two`` beat ``mute``, the control, in 3 of 4 and 1 of 4 samples, whichever is shown first."""
+    rows = [{"task": "say", "id": str(i + 1), "output": f"nothing {i}"} for i in range(60)]
+    (tmp_path / "mute.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def wins(body: dict[str, Any]) -> str:
+        text = str(body["messages"][0]["content"])
+        shown = [text.split(f"<<<ANSWER {name} ")[1].split(">>>\n")[1].split("\n")[0] for name in "AB"]
+        place, said = next((place, answer) for place, answer in enumerate(shown) if "nothing" not in answer)
+        number, other = int(said.split("word ")[1].split(",")[0]), "other" in said
+        mine = (
+            number % 4 != 0 if other == bool(number % 2) else number % 4 == 0
+        )  # ``one`` is long on odd rows
+        return json.dumps({"reason": "", "winner": "AB"[place if mine else 1 - place]})
+
+    with FakeServer(wins) as server:
+        path = study(
+            f"judges: [{{judge: pairwise-preference, model: {{model: j, base_url: {server.base_url}}}}}]\n"
+        )
+        text = path.read_text().replace(
+            "tasks:", "  - {name: mute, kind: replay, path: mute.jsonl}\ncontrol: mute\ntasks:"
+        )
+        path.write_text(text)
+        run = evalkit.run(path)
+    (entry,) = run.results["judges"]
+    found = {row["candidate"]: row for row in entry["ranking"]["candidates"]}
+    assert [row["candidate"] for row in entry["ranking"]["candidates"]] == ["one", "mute", "two"]
+    assert found["one"]["wins"] == 2 * 45
+    # a star of games: each is ln 3 from the control, the one above it and the other below
+    assert found["one"]["strength"] - found["mute"]["strength"] == pytest.approx(1.0986, abs=0.01)
+    assert found["one"]["low"] < 1.0986 < found["one"]["high"]
+    assert "Ranking by <bdi>pairwise-preference</bdi>" in run.report.read_text("utf-8")

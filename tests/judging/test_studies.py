@@ -91,6 +91,10 @@ def test_a_judged_study(study: Callable[[str], Path]) -> None:
         page = run.report.read_text("utf-8")
         assert "UNCALIBRATED" in page
         assert page.count("uncalibrated judge") >= 2  # beside its numbers, not only in the remarks
+        data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+        metrics = {metric["name"]: metric.get("trust") for metric in data["samples"]["tasks"][0]["metrics"]}
+        assert metrics["judge:helpfulness"] == "uncalibrated judge"  # and beside those of each sample
+        assert metrics["exact_match"] is None
         again = evalkit.run(path)
         assert len(server.calls) == 70
         assert again.results["scores"] == run.results["scores"]
