@@ -24,7 +24,7 @@ from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, safe_name, write_json
 from evalkit.running.instruments import apply_instruments, judge_kin
 
-__all__ = ["apply_calibrations", "calibrate"]
+__all__ = ["apply_calibrations", "calibrate", "member_weight"]
 
 Json = dict[str, Any]
 
@@ -127,6 +127,22 @@ def apply_calibrations(folder: RunFolder) -> list[str]:
     return remarks
 
 
+def member_weight(folder: RunFolder, judge: str) -> float | None:
+    """What a member's vote weighs: Krippendorff's alpha between it and people, 0 where that is below 0.
+
+    Returns:
+        None where nobody has held its present verdicts against people.
+    """
+    file = _file(folder, judge)
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text("utf-8"))
+    if found["verdicts_sha256"] != _sha256(_judgements(folder, judge)[0]):
+        return None
+    alpha = found["agreement"]["judge_people"]["alpha"]["value"]
+    return None if alpha is None else max(0.0, float(alpha))
+
+
 def _judgements(folder: RunFolder, judge: str) -> tuple[Path, str, str | None]:
     """The file of a judge, its name, and the criterion that is meant."""
     known = {unquote(path.stem): path for path in sorted((folder.path / "judgements").glob("*.jsonl"))}
@@ -173,16 +189,21 @@ def _about_its_pairs(labels: list[HumanLabel], rows: list[Judgement], source: Pa
 
 
 def _bounds(folder: RunFolder, judge: str, name: str, rows: list[Judgement]) -> tuple[float, float]:
-    """Ends of the judge's scale: as the run recorded them, else as its card says."""
+    """Ends of the judge's scale, a jury's for a member: as the run recorded them, else as its card says."""
+    entries = {
+        named: entry
+        for entry in folder.results().get("judges") or []
+        for named in (*(entry.get("members") or ()), entry["name"])
+    }
+    known = judge if name not in entries else judge.replace(name, entries[name]["name"], 1)
     for task in folder.results().get("tasks") or []:
-        described: Mapping[str, Any] = (task.get("metrics") or {}).get(f"judge:{judge}") or {}
+        described: Mapping[str, Any] = (task.get("metrics") or {}).get(f"judge:{known}") or {}
         low, high = described.get("bounds") or (None, None)
         if low is not None and high is not None:
             return float(low), float(high)
     if all(row.score is None for row in rows):
         return 0.0, 1.0
-    entries = {entry["name"]: entry.get("judge", name) for entry in folder.results().get("judges") or []}
-    return open_judge(str(entries.get(name, name)), [Path.cwd()]).bounds
+    return open_judge(str((entries.get(name) or {}).get("judge", name)), [Path.cwd()]).bounds
 
 
 def _sha256(path: Path) -> str:

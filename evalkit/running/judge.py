@@ -21,6 +21,7 @@ from evalkit.models.echo import EchoModel
 from evalkit.models.prices import SPENT, Budget
 from evalkit.running.bases import LazyBase, LazyModel
 from evalkit.running.cache import Cache
+from evalkit.running.calibrate import member_weight
 from evalkit.running.folder import RunFolder, safe_name, write_atomically
 from evalkit.running.judges import Judged, label_of, labels_of
 from evalkit.running.keys import judge_key
@@ -80,19 +81,38 @@ def judge_cases(
     if len(models) == 1:
         judged.rows = members[labels[0]]
     else:
-        use = judged.use
-        weights = None if use.weights is None else dict(zip(labels, use.weights, strict=True))
-        judged.rows = [
-            jury_row(
-                dict(zip(members, rows, strict=True)),
-                use.aggregate,
-                judged.judge.bounds,
-                quorum=use.quorum,
-                weights=weights,
-            )
-            for rows in zip(*members.values(), strict=True)
-        ]
+        judged.rows = _jury_rows(judged, members, folder)
     write_atomically(judgements_file(folder, judged.name), write_judgements(judged.rows))
+
+
+def _jury_rows(judged: Judged, members: Mapping[str, list[Judgement]], folder: RunFolder) -> list[Judgement]:
+    """The jury's row on each case; none is scored as long as weights are missing, which is its ``error``."""
+    use, missing = judged.use, list[str]()
+    if isinstance(use.weights, list):
+        judged.weights = dict(zip(members, use.weights, strict=True))
+    elif use.weights is not None:
+        found = {label: member_weight(folder, f"{judged.name}@{label}") for label in members}
+        missing = [f"{judged.name}@{label}" for label, weight in found.items() if weight is None]
+        judged.weights = None if missing else {label: weight or 0.0 for label, weight in found.items()}
+    rows = [
+        jury_row(
+            dict(zip(members, several, strict=True)),
+            use.aggregate,
+            judged.judge.bounds,
+            quorum=use.quorum,
+            weights=judged.weights,
+        )
+        for several in zip(*members.values(), strict=True)
+    ]
+    if not missing:
+        return rows
+    why = (
+        f"its members' weights are their agreement with people, which is not known of {', '.join(missing)}: type "
+        f"evalkit calibrate {folder.path} --judge {missing[0]} --labels FILE, and run the same again"
+    )
+    judged.error = judged.error or why
+    empty = {"score": None, "winner": None, "answers": None, "value": None, "unscored": why}
+    return [replace(row, **empty) for row in rows]
 
 
 def ask_judge(

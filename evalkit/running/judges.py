@@ -27,6 +27,7 @@ class Judged:
         use: Its entry in the study.
         rows: One a candidate, task and sample that it was asked about.
         error: Why it could not be finished.
+        weights: Of a weighted jury's members, by their label.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Judged:
     use: JudgeUse
     rows: list[Judgement] = field(default_factory=list)
     error: str | None = None
+    weights: dict[str, float] | None = None
 
     @property
     def models(self) -> list[JudgeModel]:
@@ -53,7 +55,9 @@ class Judged:
 
     def about(self) -> dict[str, object]:
         """What made the numbers, for their signatures."""
-        how = None if self.use.models is None else self.use.aggregate
+        how: str | None = None if self.use.models is None else self.use.aggregate
+        if self.weights is not None:
+            how = f"{how}:{'+'.join(f'{weight:.4g}' for weight in self.weights.values())}"
         when = None if self.use.when is None else digest(self.use.when.model_dump(mode="json"))[:8]
         return {
             "judge": self.card,
@@ -74,6 +78,7 @@ class Judged:
             "families": [model.family for model in self.models],
             "members": self.members,
             "aggregate": None if self.use.models is None else self.use.aggregate,
+            "weights": self.weights,
             "judged": len(self.rows),
             "unscored": sum(row.unscored is not None for row in self.rows),
             "disputed": sum((row.disagreement or 0) > 0 for row in self.rows),

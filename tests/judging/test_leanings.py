@@ -336,3 +336,37 @@ def test_pairwise_verdicts_rank_the_candidates(study: Callable[[str], Path], tmp
     assert found["one"]["strength"] - found["mute"]["strength"] == pytest.approx(1.0986, abs=0.01)
     assert found["one"]["low"] < 1.0986 < found["one"]["high"]
     assert "Ranking by <bdi>pairwise-preference</bdi>" in run.report.read_text("utf-8")
+
+
+def test_a_jury_weighted_by_calibration(study: Callable[[str], Path], tmp_path: Path) -> None:
+    """``good`` says what people say; ``bad`` says the opposite. Without people there is no number."""
+
+    def says(body: dict[str, Any]) -> str:
+        fair = 1 + int(the_answer(body).split("word ")[1].split(",")[0]) % 5
+        return SCORE.format(fair if body["model"] == "good" else 6 - fair)
+
+    labels = tmp_path / "labels.csv"
+    lines = [f"{who},say,{i + 1},{1 + i % 5}" for who in ("one", "two") for i in range(60)]
+    labels.write_text("\n".join(["candidate,task,id,label", *lines]))
+    with FakeServer(says) as server:
+        jury = [f"{{model: {name}, base_url: {server.base_url}}}" for name in ("good", "bad")]
+        path = study(
+            f"judges: [{{judge: helpfulness, name: jury, models: [{', '.join(jury)}], aggregate: weighted, "
+            "weights: calibration}]\n"
+        )
+        run = evalkit.run(path)
+        assert run.exit_code == 4
+        assert "evalkit calibrate" in run.failed["judge jury"]
+        assert "not known of jury@good, jury@bad" in run.failed["judge jury"]
+        assert all(row["value"] is None for row in run.results["scores"] if row["metric"] == "judge:jury")
+        for name in ("good", "bad"):
+            evalkit.calibrate(run.path, f"jury@{name}", labels)
+        calls = len(server.calls)
+        run = evalkit.run(path)
+        assert len(server.calls) == calls
+    assert run.exit_code == 0
+    (entry,) = run.results["judges"]
+    assert entry["weights"] == {"good": 1.0, "bad": 0.0}
+    rows = read_judgements(run.path / "judgements" / "jury.jsonl")
+    assert [row.value for row in rows[:6]] == [1, 2, 3, 4, 5, 1]
+    assert "|jury:weighted:1+0|" in run.results["scores"][-1]["signature"]
