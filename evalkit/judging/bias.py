@@ -189,6 +189,8 @@ def position_bias(
     first = bootstrap_interval(
         decided, _ratio, confidence=confidence, resamples=2_000, seed=seed, bounds=(0.0, 1.0)
     )
+    if first.value in (0.0, 1.0):  # no resample can differ: as many pairs that all say the same
+        first = _share([bool(first.value)] * len(decided), confidence)
     return PositionBias(_share(flips, confidence), _share(differ, confidence), first, len(both))
 
 

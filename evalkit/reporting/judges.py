@@ -135,6 +135,7 @@ def judge_notes(results: Json) -> list[str]:
         text = f"judge:{entry['name']} ({models}) gave {entry['judged'] - entry['unscored']} verdicts"
         if entry["unscored"]:
             text += f", {entry['unscored']} are unscored"
+            text += " (nobody recorded one on that very answer)" if entry.get("recorded") else ""
         if entry.get("aggregate"):
             text += f"; a jury, {entry['aggregate']}, that disagrees on {entry['disputed']} answers"
         text += "."

@@ -244,7 +244,10 @@ def test_recorded_verdicts_count_for_what_they_were_given_on(
     (row,) = [row for row in read_judgements(changed.path / "judgements" / "mine.jsonl") if row.unscored]
     assert (row.candidate, row.id) == ("two", "1")
     assert row.unscored == "verdicts.jsonl has verdicts on other answers to this sample, none on this one"
-    assert "gave 119 verdicts, 1 are unscored" in changed.report.read_text("utf-8")
+    assert (
+        "gave 119 verdicts, 1 are unscored (nobody recorded one on that very answer)"
+        in changed.report.read_text("utf-8")
+    )
 
     (own / "prompt.j2").write_text("Rate this: {{ output }}")
     other = evalkit.run(asked)
