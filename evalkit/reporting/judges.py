@@ -100,9 +100,9 @@ def leaning_in(metric: str, results: Json) -> str:
 def trust_in(metric: str, results: Json) -> str:
     """Return ``uncalibrated judge``, ``calibrated judge``, or nothing for a number that no judge made.
 
-    Of several runs, a judge is calibrated where it is in all of them.
+    A judge's own value and each of its criteria are calibrated on their own; of several runs, in all of them.
 
-    >>> trust_in("judge:tone.warmth", {"judges": [{"name": "tone", "calibrated": False}]})
+    >>> trust_in("judge:tone.warmth", {"judges": [{"name": "tone", "calibrated": True}]})
     'uncalibrated judge'
     >>> trust_in("exact_match", {})
     ''
@@ -110,8 +110,14 @@ def trust_in(metric: str, results: Json) -> str:
     if not metric.startswith("judge:"):
         return ""
     entries = _entries(metric, results)
-    done = entries and all(entry.get("calibrated") for entry in entries)
+    done = entries and all(_calibrated(metric.removeprefix("judge:"), entry) for entry in entries)
     return "calibrated judge" if done else UNCALIBRATED
+
+
+def _calibrated(told: str, entry: Json) -> bool:
+    if told == entry["name"]:
+        return bool(entry.get("calibrated"))
+    return told.removeprefix(f"{entry['name']}.") in (entry.get("calibrated_criteria") or [])
 
 
 def _entries(metric: str, results: Json) -> list[Json]:

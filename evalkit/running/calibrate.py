@@ -123,6 +123,10 @@ def apply_calibrations(folder: RunFolder) -> list[str]:
     done = {found["judge"] for found in kept}
     for entry in results.get("judges") or []:
         entry["calibrated"] = entry["name"] in done
+        start = f"{entry['name']}."
+        entry["calibrated_criteria"] = sorted(
+            name.removeprefix(start) for name in done if name.startswith(start)
+        )
     folder.write_results(results)
     return remarks
 

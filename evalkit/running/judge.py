@@ -111,8 +111,7 @@ def _jury_rows(judged: Judged, members: Mapping[str, list[Judgement]], folder: R
         f"evalkit calibrate {folder.path} --judge {missing[0]} --labels FILE, and run the same again"
     )
     judged.error = judged.error or why
-    empty = {"score": None, "winner": None, "answers": None, "value": None, "unscored": why}
-    return [replace(row, **empty) for row in rows]
+    return [replace(row, score=None, winner=None, answers=None, value=None, unscored=why) for row in rows]
 
 
 def ask_judge(
@@ -131,8 +130,8 @@ def ask_judge(
     """
     judge = judged.judge
     if spec.replay is not None:
-        free = {"calls": 0, "tokens": 0, "seconds": 0.0, "cost": None}  # nobody is asked here
-        return [replace(row, **free) for row in replayed(spec.replay, cases, judged)], None
+        rows = replayed(spec.replay, cases, judged)  # nobody is asked here, so nothing is spent
+        return [replace(row, calls=0, tokens=0, seconds=0.0, cost=None) for row in rows], None
     words = spec.local is not None
     per_case = [questions_of(judge, case, str(i), words=words) for i, case in enumerate(cases)]
     with_question = [place for place, own in enumerate(per_case) if own]

@@ -57,14 +57,14 @@ def _described(judged: Judged, plan: Plan) -> dict[str, Any]:
     if judged.judge.spec.votes == 1:  # votes are repetitions already
         again = count_again(cases, judged.use.repeat) / max(1, cases)
         calls, prompt = round(calls * (1 + again)), round(prompt * (1 + again))
-    asked = [model for model in judged.models if model.replay is None]
+    live = [model for model in judged.models if model.replay is None]
     costs = [_cost(model, plan, prompt, calls * REPLY_TOKENS) for model in judged.models]
     known = [cost for cost in costs if cost is not None]
     return {
         "judge": judged.name,
         "models": [label_of(model) for model in judged.models],
-        "calls": calls * len(asked),
-        "tokens": (prompt + calls * REPLY_TOKENS) * len(asked),
+        "calls": calls * len(live),
+        "tokens": (prompt + calls * REPLY_TOKENS) * len(live),
         "money": sum(known) if len(known) == len(costs) else None,
         "layer": judged.use.when is not None,
     }

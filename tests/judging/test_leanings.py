@@ -373,3 +373,15 @@ def test_a_jury_weighted_by_calibration(study: Callable[[str], Path], tmp_path: 
     rows = read_judgements(run.path / "judgements" / "jury.jsonl")
     assert [row.value for row in rows[:6]] == [1, 2, 3, 4, 5, 1]
     assert "|jury:weighted:1+0|" in run.results["scores"][-1]["signature"]
+
+
+def test_each_criterion_is_calibrated_on_its_own(study: Callable[[str], Path]) -> None:
+    run = evalkit.run(study(f"judges: [{{judge: tone, model: {{echo: '{SCORE.format(4)}'}}}}]\n"), limit=20)
+    labels = run.path / "labels.csv"
+    lines = [f"{who},say,{i},{3 + i % 3}" for who in ("one", "two") for i in range(1, 21)]
+    labels.write_text("\n".join(["candidate,task,id,label", *lines]))
+    metrics = ("judge:tone", "judge:tone.warmth", "judge:tone.respect")
+    for number, wanted in (("tone.warmth", [False, True, False]), ("tone", [True, True, False])):
+        evalkit.calibrate(run.path, number, labels)
+        told = [evalkit.trust_in(metric, run.results) for metric in metrics]
+        assert told == ["calibrated judge" if done else "uncalibrated judge" for done in wanted]
