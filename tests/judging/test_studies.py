@@ -236,6 +236,18 @@ def test_the_command(study: Callable[[str], Path], evalkit_command: Any) -> None
     assert next(iter(again.samples("right", "sums")))["scores"]["judge:helpfulness"] == 5.0
 
 
+def test_a_budget_for_a_finished_run_needs_a_price(
+    study: Callable[[str], Path], evalkit_command: Any
+) -> None:
+    run = evalkit.run(study(""))
+    with FakeServer(knows_sums) as server:
+        asked = ("--judge", "helpfulness", "--model", "j", "--base-url", server.base_url, "--budget", "1")
+        done = evalkit_command("judge", run.path, *asked)
+        assert done.returncode == 2
+        assert "judge 'helpfulness': a budget needs the price of 'j'" in done.stderr
+        assert server.calls == []
+
+
 def test_a_changed_card_takes_the_verdicts_of_an_added_judge_out(
     study: Callable[[str], Path], tmp_path: Path
 ) -> None:
