@@ -39,8 +39,8 @@ def main() -> None:
     process.start()
     model = OpenAIModel(Server("m", ours.recv(), concurrency=arguments.concurrency))
     judge = open_judge("helpfulness")
-    cases = [Case("r", "t", str(i), "What is asked?", f"answer {i}") for i in range(arguments.verdicts)]
-    questions = [question for case in cases for question in questions_of(judge, case, case.id)]
+    cases = (Case("r", "t", str(i), "What is asked?", f"answer {i}") for i in range(arguments.verdicts))
+    questions = (question for case in cases for question in questions_of(judge, case, case.id))
     started, busy = time.perf_counter(), time.process_time()
     scores = [one.verdict.value for one in ask(model, questions) if one.verdict is not None]
     seconds, cpu = time.perf_counter() - started, time.process_time() - busy

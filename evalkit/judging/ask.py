@@ -9,7 +9,8 @@ is not asked to write at all: the probabilities it gives the verdicts are read, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,54 +86,83 @@ class _Open:
     question: Question
     mark: str
     messages: list[Message]
+    asked: Asked
     told: list[Message] = field(default_factory=list)
-    asked: Asked = field(default_factory=lambda: Asked(""))
 
 
-def ask(model: Model, questions: Sequence[Question], *, seed: int | None = None) -> Iterator[Asked]:
+class _Feed:
+    """What is to be asked next: questions whose reply could not be read, then new ones.
+
+    A message is written when it is asked for and forgotten when its verdict is there, and a reply that cannot be
+    read is sent back at once: what is open at any time, and lost when a run is killed, is what the model works on.
+    """
+
+    def __init__(self, questions: Iterable[Question], seed: int | None) -> None:
+        self._new, self._seed = iter(questions), seed
+        self._open: dict[str, _Open] = {}
+        self.again: deque[_Open] = deque()
+
+    def __iter__(self) -> Iterator[Request]:
+        return self
+
+    def __next__(self) -> Request:
+        if self.again:
+            one = self.again.popleft()
+        else:
+            question = next(self._new)
+            mark = fence_mark(question, self._seed)
+            one = _Open(question, mark, question_messages(question, mark), Asked(question.id))
+            self._open[question.id] = one
+        return _request(one, self._seed or 0)
+
+    def settled(self, output: Output) -> Asked | None:
+        """What came of a question with this reply; None: it is to be asked again."""
+        one = self._open[output.id]
+        one.asked = _counted(one.asked, output)
+        told = None
+        if output.finish == "error":
+            spent = (output.error or "").startswith(SPENT)
+            reason = output.error if spent else f"no reply: {output.error}"
+            told = replace(one.asked, unscored=reason, final=False)
+        else:
+            menu = menu_of(one.question.judge)
+            try:
+                verdict = read_verdict(output.first, menu, one.question.under_test, one.mark)
+            except NoVerdictError as error:
+                if len(one.asked.replies) > REPAIRS:
+                    cut = " (it was cut at max_new_tokens)" if output.finish == "length" else ""
+                    tries = REPAIRS + 1
+                    told = replace(one.asked, unscored=f"no verdict in {tries} replies: {error}{cut}")
+                else:
+                    one.told = _repair(one.question, output.first, str(error))
+                    self.again.append(one)
+            else:
+                told = replace(one.asked, verdict=verdict)
+        if told is not None:
+            del self._open[output.id]
+        return told
+
+
+def ask(model: Model, questions: Iterable[Question], *, seed: int | None = None) -> Iterator[Asked]:
     """Ask for JSON and yield each question's outcome as soon as it is known.
 
     Args:
-        model: Who judges.
+        model: Who judges. One that is ``lazy`` is given the questions as it gets to them.
         questions: With distinct ids.
         seed: Makes the delimiters' marks follow from the texts instead of chance (see ``fence_mark``).
 
     Raises:
         CandidateError: The model as a whole cannot go on.
     """
-    waiting: dict[str, _Open] = {}
-    for question in questions:
-        mark = fence_mark(question, seed)
-        messages = question_messages(question, mark)
-        waiting[question.id] = _Open(question, mark, messages, asked=Asked(question.id))
-    for turn in range(REPAIRS + 1):
-        if not waiting:
-            return
-        requests = [_request(one, seed or 0) for one in waiting.values()]
+    feed = _Feed(questions, seed)
+    while True:
+        requests: Any = feed if getattr(model, "lazy", False) else list(feed)
         for output in model.answer(requests):
-            one = waiting[output.id]
-            one.asked = _counted(one.asked, output)
-            if output.finish == "error":
-                spent = (output.error or "").startswith(SPENT)
-                reason = output.error if spent else f"no reply: {output.error}"
-                yield replace(one.asked, unscored=reason, final=False)
-                del waiting[output.id]
-                continue
-            try:
-                verdict = read_verdict(
-                    output.first, menu_of(one.question.judge), one.question.under_test, one.mark
-                )
-            except NoVerdictError as error:
-                cut = " (it was cut at max_new_tokens)" if output.finish == "length" else ""
-                if turn == REPAIRS:
-                    tries = REPAIRS + 1
-                    yield replace(one.asked, unscored=f"no verdict in {tries} replies: {error}{cut}")
-                    del waiting[output.id]
-                else:
-                    one.told = _repair(one.question, output.first, str(error))
-            else:
-                yield replace(one.asked, verdict=verdict)
-                del waiting[output.id]
+            asked = feed.settled(output)
+            if asked is not None:
+                yield asked
+        if not feed.again:
+            return
 
 
 def ask_by_words(model: Model, questions: Sequence[Question], *, seed: int = 0) -> Iterator[Asked]:

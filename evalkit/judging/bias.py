@@ -1,8 +1,7 @@
 """What sways a judge besides the answer: position, length, form, kinship, chance; measured on its own verdicts.
 
 Zheng et al. 2023 (arXiv:2306.05685: position, verbosity and self-enhancement bias); Shi et al. 2024
-(arXiv:2406.07791: position); Dubois et al. 2024 (arXiv:2404.04475: length); Panickssery et al. 2024
-(arXiv:2404.13076: judges prefer their own).
+(arXiv:2406.07791: position); Dubois et al. 2024 (arXiv:2404.04475: length). Kinship: ``kinship.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from evalkit.judging.kinship import Answer, self_preference
 from evalkit.judging.records import Judgement
 from evalkit.stats.bootstrap import Interval, bootstrap_interval
 from evalkit.stats.calibration import Estimate
@@ -26,34 +26,14 @@ __all__ = [
     "JudgeBias",
     "PositionBias",
     "WinRate",
-    "family_of",
     "markdown_marks",
     "measure_bias",
     "position_bias",
     "repeat_consistency",
-    "self_preference",
     "win_rates",
 ]
 
 Json = dict[str, Any]
-Answer = tuple[str, str, str]
-"""Candidate, task, sample id."""
-
-FAMILIES = {
-    "gpt": r"gpt|chatgpt|\bo[1-9]\b|davinci",
-    "claude": r"claude",
-    "gemini": r"gemini|palm",
-    "gemma": r"gemma",
-    "llama": r"llama|vicuna|alpaca",
-    "qwen": r"qwen|qwq",
-    "mistral": r"mistral|mixtral|ministral|codestral|magistral",
-    "deepseek": r"deepseek",
-    "smollm": r"smollm",
-    "phi": r"\bphi",
-    "olmo": r"olmo|tulu",
-    "granite": r"granite",
-    "command": r"command-?r|cohere|aya",
-}
 _MARKS = re.compile(
     r"^\s{0,3}(?:#{1,6}\s|[-*+]\s|\d+[.)]\s|>\s|\|.*\||```)|\*\*[^*\n]+\*\*|__[^_\n]+__", re.MULTILINE
 )
@@ -108,6 +88,7 @@ class JudgeBias:
             answers to one sample.
         format: The same per doubling of (1 + Markdown marks), at equal length.
         own_family: By how much it rates candidates of its own family higher than others do.
+        repeats: How often it said the same of a question that it was asked more than once.
     """
 
     position: PositionBias | None
@@ -115,6 +96,7 @@ class JudgeBias:
     length: Estimate | None
     format: Estimate | None
     own_family: Interval | None
+    repeats: Interval | None
 
     def to_json(self) -> Json:
         """An object with value, low and high of each measure that there is."""
@@ -139,9 +121,10 @@ class JudgeBias:
                 }
                 for one in self.wins
             ]
-        for name in ("length", "format", "own_family"):
+        names = {"length": "length_slope", "format": "format_slope"}
+        for name in ("length", "format", "own_family", "repeats"):
             if getattr(self, name) is not None:
-                found[f"{name}_slope" if name != "own_family" else name] = _ends(getattr(self, name))
+                found[names.get(name, name)] = _ends(getattr(self, name))
         return found
 
 
@@ -166,21 +149,23 @@ def measure_bias(
         confidence: Two-sided level of the intervals.
         seed: Of bootstraps.
     """
+    rows = list(rows)
     scored = [row for row in rows if row.value is not None]
     pairs = [row for row in scored if row.winner is not None]
     alone = [row for row in scored if row.winner is None]
     length, form = _pointwise(alone, texts, confidence)
     kin = None
     if own is not None and families:
-        kin = self_preference(
-            alone, {name for name, f in families.items() if f == own}, reference or {}, seed=seed
-        )
+        mine = {name for name, f in families.items() if f == own}
+        kin = self_preference(scored, mine, reference or {}, confidence=confidence, seed=seed)
+    asked = [row for row in rows if row.repeats]
     return JudgeBias(
         position=position_bias(pairs, confidence=confidence, seed=seed),
         wins=tuple(win_rates(pairs, texts=texts, confidence=confidence, seed=seed)),
         length=length,
         format=form,
         own_family=kin,
+        repeats=_repeats(asked, confidence, seed) if asked else None,
     )
 
 
@@ -204,6 +189,8 @@ def position_bias(
     first = bootstrap_interval(
         decided, _ratio, confidence=confidence, resamples=2_000, seed=seed, bounds=(0.0, 1.0)
     )
+    if first.value in (0.0, 1.0):  # no resample can differ: as many pairs that all say the same
+        first = _share([bool(first.value)] * len(decided), confidence)
     return PositionBias(_share(flips, confidence), _share(differ, confidence), first, len(both))
 
 
@@ -251,12 +238,17 @@ def win_rates(
 
 
 def repeat_consistency(
-    repeats: Iterable[Sequence[Any]], *, confidence: float = 0.95, seed: int = 0
+    repeats: Iterable[Sequence[Any]],
+    *,
+    clusters: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """Return how often a judge says the same when it is asked the same again.
 
     Args:
         repeats: For each question its verdicts, two or more; None among them is no verdict.
+        clusters: For each question what it is about: questions about one sample are resampled together.
         confidence: Two-sided level.
         seed: Of the bootstrap over questions.
 
@@ -266,75 +258,26 @@ def repeat_consistency(
     >>> repeat_consistency([[4, 4], [3, 4], [5, 5], [2, 2]], seed=1).value
     0.75
     """
-    shares = []
-    for verdicts in repeats:
+    shares, about = [], []
+    for place, verdicts in enumerate(repeats):
         given = [verdict for verdict in verdicts if verdict is not None]
         n = len(given)
         if n > 1:
             same = sum(given.count(verdict) - 1 for verdict in given)
             shares.append(same / (n * (n - 1)))
+            about.append(str(place) if clusters is None else clusters[place])
     rows = np.stack([np.array(shares), np.ones(len(shares))], axis=1)
     right = bool(np.isin(rows[:, 0], (0.0, 1.0)).all())
     return bootstrap_interval(
-        rows, _ratio, shares=right, confidence=confidence, resamples=2_000, seed=seed, bounds=(0.0, 1.0)
+        rows,
+        _ratio,
+        shares=right,
+        clusters=None if clusters is None else about,
+        confidence=confidence,
+        resamples=2_000,
+        seed=seed,
+        bounds=(0.0, 1.0),
     )
-
-
-def self_preference(
-    rows: Iterable[Judgement],
-    kin: set[str],
-    reference: Mapping[Answer, float],
-    *,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval | None:
-    """Return by how much a judge lifts its own family above what a reference says of the same answers.
-
-    (judge − reference, mean over its own family) − (the same over the others): a difference in differences, since
-    its family may simply be better. The interval is over samples.
-
-    Args:
-        rows: Pointwise verdicts.
-        kin: Candidates of the judge's family.
-        reference: What others gave the same answers, on the judge's scale.
-        confidence: Two-sided level.
-        seed: Of the bootstrap.
-
-    Returns:
-        In units of the judge's scale; None without a reference, without kin, or without anybody else.
-    """
-    gaps = [
-        (row, row.value - reference[key])
-        for row in rows
-        for key in [(row.candidate, row.task, row.id)]
-        if row.value is not None and key in reference
-    ]
-    mine = sum(row.candidate in kin for row, _ in gaps)
-    if mine in (0, len(gaps)):
-        return None
-    columns = np.array(
-        [[gap, 1.0, 0.0, 0.0] if row.candidate in kin else [0.0, 0.0, gap, 1.0] for row, gap in gaps],
-        dtype=np.float64,
-    )
-
-    def difference(totals: Array) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(totals[..., 0] / totals[..., 1] - totals[..., 2] / totals[..., 3])
-
-    clusters = [f"{row.task}\0{row.id}" for row, _ in gaps]
-    return bootstrap_interval(
-        columns, difference, clusters=clusters, confidence=confidence, resamples=2_000, seed=seed
-    )
-
-
-def family_of(model: str | None) -> str | None:
-    """Return the family that a model's name tells, or None.
-
-    >>> family_of("meta-llama/Llama-3.1-8B-Instruct"), family_of("my-model")
-    ('llama', None)
-    """
-    name = (model or "").lower()
-    return next((family for family, pattern in FAMILIES.items() if re.search(pattern, name)), None)
 
 
 def markdown_marks(text: str) -> int:
@@ -361,6 +304,13 @@ def _pointwise(
     marks = [math.log2(1 + markdown_marks(texts.get((row.candidate, row.task, row.id), ""))) for row in known]
     both = np.concatenate([lengths, np.array(marks)[:, None]], axis=1)
     return length, within_slopes(values, both, who, what, confidence=confidence)[1]
+
+
+def _repeats(rows: Sequence[Judgement], confidence: float, seed: int) -> Interval:
+    asked = [(verdicts, f"{row.task}\0{row.id}") for row in rows for verdicts in row.repeats]
+    about = [sample for _, sample in asked]
+    verdicts = [said for said, _ in asked]
+    return repeat_consistency(verdicts, clusters=about, confidence=confidence, seed=seed)
 
 
 def _mark_gap(row: Judgement, texts: Mapping[Answer, str]) -> float:

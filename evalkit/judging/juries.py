@@ -45,6 +45,8 @@ def aggregate(
         return statistics.fmean(given.values())
     if how == "weighted":
         shares = {name: (weights or {}).get(name, 1.0) for name in given}
+        if sum(shares.values()) == 0:
+            return "no member with a vote has any weight"
         return sum(shares[name] * value for name, value in given.items()) / sum(shares.values())
     counts = Counter(round(2 * value) / 2 for value in given.values()).most_common()
     value, most = counts[0]
@@ -90,6 +92,8 @@ def jury_row(
         replies=(),
         orders=(),
         probabilities=(),
+        repeats=(),
+        model="",
         reason="\n".join(
             f"{name}: {row.reason or row.unscored or ''}".rstrip() for name, row in rows.items()
         ),

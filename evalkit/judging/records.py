@@ -52,6 +52,7 @@ class Judgement:
         orders: Pairwise: the verdict in each order.
         opponent: Pairwise: who the candidate was compared with.
         probabilities: Where the judge's log-probabilities were read: verdict → probability, a call.
+        repeats: Of questions that were asked more than once: the verdicts of each, None for one that gave none.
         votes: A jury's members: name → value, or None where unscored.
         disagreement: A jury's spread on this sample, in 0–1; None for a single judge.
         weight: 1 / the probability of being judged, where a layer judges a sample of the rows.
@@ -63,6 +64,8 @@ class Judgement:
         tokens: Tokens of prompts and replies over all calls, 0 where unknown.
         seconds: Time over all calls.
         cost: Money over all calls; None where no price is known.
+        judge: Whose verdict: the judge's name, version and the hash of its files; empty where nobody wrote it down.
+        model: Which model gave it.
     """
 
     candidate: str
@@ -79,6 +82,7 @@ class Judgement:
     orders: tuple[Order, ...] = ()
     opponent: str | None = None
     probabilities: tuple[Mapping[str, float], ...] = ()
+    repeats: tuple[tuple[Any, ...], ...] = ()
     votes: Mapping[str, float | None] | None = None
     disagreement: float | None = None
     weight: float = 1.0
@@ -90,6 +94,14 @@ class Judgement:
     tokens: int = 0
     seconds: float = 0.0
     cost: float | None = None
+    judge: str = ""
+    model: str = ""
+
+    @property
+    def kind(self) -> str | None:
+        """``pointwise``, ``pairwise`` or ``checklist``, as the verdict tells; None where unscored."""
+        kinds = {"score": "pointwise", "winner": "pairwise", "answers": "checklist"}
+        return next((kind for name, kind in kinds.items() if getattr(self, name) is not None), None)
 
     def to_json(self) -> dict[str, Any]:
         """The row of docs/reference §5; what a kind of judge has no use for is left out.
@@ -118,8 +130,11 @@ class Judgement:
                 row[name] = getattr(self, name)
         if self.probabilities:
             row["probabilities"] = [dict(one) for one in self.probabilities]
+        if self.repeats:
+            row["repeats"] = [list(one) for one in self.repeats]
         if self.weight != 1:
             row["weight"] = self.weight
+        row |= {name: getattr(self, name) for name in ("judge", "model") if getattr(self, name)}
         return {
             **row,
             "characters": self.characters,
@@ -155,6 +170,8 @@ class Judgement:
         for name in ("answers", "replies", "probabilities"):
             if name in values:
                 values[name] = tuple(values[name])
+        if "repeats" in values:
+            values["repeats"] = tuple(tuple(one) for one in values["repeats"])
         if "orders" in values:
             values["orders"] = tuple(Order(order["first"], order["winner"]) for order in values["orders"])
         return cls(**values)

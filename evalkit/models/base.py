@@ -30,5 +30,7 @@ class Model(Protocol):
 
         An answer that could not be had is an ``Output`` with ``finish="error"`` and the reason, not an
         exception; an exception means that the model as a whole cannot go on.
+
+        A model with the attribute ``lazy`` takes any iterable and asks it for a request when it gets to it.
         """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from evalkit.records import Choice, Output, Prompt, Request
@@ -24,6 +24,8 @@ class EchoModel:
     ['Paris']
     """
 
+    lazy = True
+
     def __init__(self, answers: str | Mapping[str, str] | None = None) -> None:
         self._answers = answers
 
@@ -34,7 +36,7 @@ class EchoModel:
             return {"kind": "echo", "by": "id", "answers": dict(answers)}
         return {"kind": "echo", "answers": answers}
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
+    def answer(self, requests: Iterable[Request]) -> Iterator[Output]:
         """See ``models.base.Model``."""
         for request in requests:
             words = len(_last_user_text(request.prompt).split())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -93,8 +93,10 @@ class OpenAIModel:
             "response_format": None if self._format is None else dict(self._format),
         }
 
-    def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
-        """See ``models.base.Model``.
+    lazy = True
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Output]:
+        """See ``models.base.Model``. Requests are taken as their turn comes, in the thread that asks.
 
         When the budget is spent the requests that are left get outputs with ``finish="error"``.
 
@@ -103,9 +105,9 @@ class OpenAIModel:
             CandidateError: The server cannot be reached, refuses the key or does not know the model.
         """
         key = api_key(self.server)
-        return self._stream(list(requests), key)
+        return self._stream(iter(requests), key)
 
-    def _stream(self, requests: list[Request], key: str) -> Iterator[Output]:
+    def _stream(self, requests: Iterator[Request], key: str) -> Iterator[Output]:
         finished: queue.SimpleQueue[list[Output] | BaseException | None] = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
         everything = loop.create_task(self._all(requests, key, finished))
@@ -121,11 +123,10 @@ class OpenAIModel:
             thread.join()
             loop.close()
 
-    async def _all(self, requests: list[Request], key: str, finished: queue.SimpleQueue[Any]) -> None:
+    async def _all(self, requests: Iterator[Request], key: str, finished: queue.SimpleQueue[Any]) -> None:
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
         self._pace = Pace(self.server.concurrency)  # its futures belong to this loop
-        waiting = iter(requests)
         async with AsyncOpenAI(
             api_key=key,
             base_url=self.server.base_url,
@@ -135,11 +136,11 @@ class OpenAIModel:
         ) as client:
 
             async def work() -> None:
-                for request in waiting:
+                for request in requests:
                     finished.put([await self._one(client, request)])
 
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.server.concurrency, len(requests))):
+                for _ in range(self.server.concurrency):
                     group.create_task(work())
 
     async def _one(self, client: Any, request: Request) -> Output:

@@ -118,7 +118,17 @@ def merge_runs(runs: Sequence[RunFolder], control: str | None = None) -> Json:
         ],
         "recipes": list(contents[0][1].get("recipes") or []) if kept else [],
         "forms": list(contents[0][1].get("forms") or []) if kept else [],
+        "judges": _judges(contents),
     }
+
+
+def _judges(contents: Sequence[tuple[RunFolder, Json]]) -> list[Json]:
+    """The judges of all runs, each with its run: how far one is to be trusted was measured there."""
+    return [
+        {**entry, "run": label}
+        for label, (_, results) in zip(_labels(contents), contents, strict=True)
+        for entry in results.get("judges") or []
+    ]
 
 
 def _members(contents: Iterable[tuple[RunFolder, Json]]) -> list[_Member]:

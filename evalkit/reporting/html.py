@@ -28,7 +28,7 @@ from evalkit.reporting.caveats import caveats
 from evalkit.reporting.charts import bars, curves, forest
 from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
-from evalkit.reporting.judges import judge_notes, trust_in
+from evalkit.reporting.judges import judge_notes, leaning_in, leanings, trust_in
 from evalkit.reporting.noise import noise_rows
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.searches import search_tables
@@ -127,6 +127,9 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
     about, results = run.run(), run.results()
     table = board(results)
     carried = embedded(run, table, card.max_bytes, card.max_text)
+    for metric in (metric for task in carried["tasks"] for metric in task["metrics"]):
+        if trust := trust_in(metric["name"], results):
+            metric["trust"] = trust
     logs = {name: run.training(name) for name in table.candidates}
     panels = curves(logs)
     scores = results.get("scores") or []
@@ -141,6 +144,8 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "version": (about.get("versions") or {}).get("evalkit"),
         "warnings": list(about.get("warnings") or []),
         "trust": partial(trust_in, results=results),
+        "leaning": partial(leaning_in, results=results),
+        "leanings": leanings,
         "notes": [
             *(("", note) for note in caveats(results, table)),
             *(("", note) for note in judge_notes(results)),

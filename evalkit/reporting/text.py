@@ -17,6 +17,7 @@ from rich.text import Text
 from evalkit.reporting import formats
 from evalkit.reporting.caveats import caveats
 from evalkit.reporting.findings import MARKS
+from evalkit.reporting.judges import judge_notes, leaning_in, trust_in
 from evalkit.reporting.tables import Board, Cell, Column, board
 
 __all__ = ["results_table"]
@@ -26,7 +27,7 @@ NOT_COMPARABLE = "not comparable: signatures differ"
 
 
 def results_table(results: Mapping[str, Any], console: Console | None = None) -> str:
-    """Return candidates × primary metrics with intervals and differences to the control.
+    """Return candidates × primary metrics and judges' scores with intervals and differences to the control.
 
     Args:
         results: The object of ``results.json``, or of ``merge_runs``.
@@ -37,25 +38,32 @@ def results_table(results: Mapping[str, Any], console: Console | None = None) ->
     """
     console = console or Console(stderr=True)
     table = board(results)
-    columns = [column for task in table.tasks if (column := table.primary(task))]
+    columns = [
+        column
+        for task in table.tasks
+        for column in table.of(task)
+        if column.primary or column.metric.startswith("judge:")
+    ]
     if not columns:
         return "Nothing was measured: the study has no tasks, or no candidate finished one."
-    remarks = caveats(results, table)
+    remarks = [*caveats(results, table), *judge_notes(results)]
+    trust = {column: _trust(column, results) for column in columns}
     if not console.is_terminal:
-        return "\n".join([*(line for column in columns for line in _lines(table, column)), *remarks])
+        lines = [line for column in columns for line in _lines(table, column, trust[column])]
+        return "\n".join([*lines, *remarks])
     with console.capture() as captured:
         for index, column in enumerate(columns):
             if index:
                 console.print()
-            console.print(_table(table, column))
+            console.print(_table(table, column, trust[column]))
         for remark in remarks:
             console.print(Text(remark))
     return captured.get().rstrip("\n")
 
 
-def _table(table: Board, column: Column) -> Table:
+def _table(table: Board, column: Column, trust: str) -> Table:
     drawn = Table(
-        title=Text(_title(column)),
+        title=Text("  ".join(filter(None, [_title(column), trust]))),
         title_justify="left",
         title_style="bold",
         box=None,
@@ -77,16 +85,22 @@ def _table(table: Board, column: Column) -> Table:
     return drawn
 
 
-def _lines(table: Board, column: Column) -> list[str]:
+def _lines(table: Board, column: Column, trust: str) -> list[str]:
     """One line a candidate, complete in itself: a log is read with grep."""
     lines = []
     for name in table.candidates:
         cell = table.cell(name, column)
         value, interval, n = _figures(cell, column)
         against = _against(cell, column, name in table.controls).plain
-        parts = [_title(column), name, f"{value} {interval}".rstrip(), f"n {n}", against]
+        parts = [_title(column), name, f"{value} {interval}".rstrip(), f"n {n}", against, trust]
         lines.append(" | ".join(part for part in parts if part))
     return lines
+
+
+def _trust(column: Column, results: Mapping[str, Any]) -> str:
+    """How far a judge's number is to be trusted: calibrated or not, and what sways it."""
+    told = (trust_in(column.metric, results), leaning_in(column.metric, results))
+    return " (".join(filter(None, told)) + (")" if all(told) else "")
 
 
 def _title(column: Column) -> str:

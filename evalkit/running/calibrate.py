@@ -10,20 +10,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.parse import unquote
 
 from evalkit.errors import DataError, nearest
-from evalkit.judging.bias import self_preference
 from evalkit.judging.calibrate import calibrate_judge, verdict_values
 from evalkit.judging.card import open_judge
+from evalkit.judging.kinship import self_preference
 from evalkit.judging.people import HumanLabel, read_human_labels
 from evalkit.judging.records import Judgement, read_judgements
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, safe_name, write_json
 from evalkit.running.instruments import apply_instruments, judge_kin
 
-__all__ = ["apply_calibrations", "calibrate"]
+__all__ = ["apply_calibrations", "calibrate", "member_weight"]
 
 Json = dict[str, Any]
 
@@ -77,8 +78,18 @@ def calibrate(
         confidence=confidence,
         seed=int((folder.run().get("seeds") or {}).get("study", 0)),
     )
-    kin = next((judge_kin(results, row)[1] for row in results.get("judges") or [] if row["name"] == name), [])
-    family = self_preference(rows, set(kin), {label.answer: label.value for label in said}) if kin else None
+    kin = next((judge_kin(results, row) for row in results.get("judges") or [] if row["name"] == name), [])
+    people: dict[tuple[str, str, str], list[float]] = {}
+    for label in said:
+        people.setdefault(label.answer, []).append(label.value)
+    reference = {answer: fmean(values) for answer, values in people.items()}
+    values = verdict_values(rows, criterion)
+    rated = [
+        replace(row, value=values[key][0])
+        for row in rows
+        if (key := (row.candidate, row.task, row.id)) in values
+    ]
+    family = self_preference(rated, set(kin), reference, confidence=confidence) if kin else None
     lifted = None if family is None else {"value": family.value, "low": family.low, "high": family.high}
     found = {"judge": judge, "source": str(source), "question": question, **found, "own_family": lifted}
     write_json(_file(folder, judge), {**found, "verdicts_sha256": _sha256(path)})
@@ -112,8 +123,28 @@ def apply_calibrations(folder: RunFolder) -> list[str]:
     done = {found["judge"] for found in kept}
     for entry in results.get("judges") or []:
         entry["calibrated"] = entry["name"] in done
+        start = f"{entry['name']}."
+        entry["calibrated_criteria"] = sorted(
+            name.removeprefix(start) for name in done if name.startswith(start)
+        )
     folder.write_results(results)
     return remarks
+
+
+def member_weight(folder: RunFolder, judge: str) -> float | None:
+    """What a member's vote weighs: Krippendorff's alpha between it and people, 0 where that is below 0.
+
+    Returns:
+        None where nobody has held its present verdicts against people.
+    """
+    file = _file(folder, judge)
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text("utf-8"))
+    if found["verdicts_sha256"] != _sha256(_judgements(folder, judge)[0]):
+        return None
+    alpha = found["agreement"]["judge_people"]["alpha"]["value"]
+    return None if alpha is None else max(0.0, float(alpha))
 
 
 def _judgements(folder: RunFolder, judge: str) -> tuple[Path, str, str | None]:
@@ -162,16 +193,21 @@ def _about_its_pairs(labels: list[HumanLabel], rows: list[Judgement], source: Pa
 
 
 def _bounds(folder: RunFolder, judge: str, name: str, rows: list[Judgement]) -> tuple[float, float]:
-    """Ends of the judge's scale: as the run recorded them, else as its card says."""
+    """Ends of the judge's scale, a jury's for a member: as the run recorded them, else as its card says."""
+    entries = {
+        named: entry
+        for entry in folder.results().get("judges") or []
+        for named in (*(entry.get("members") or ()), entry["name"])
+    }
+    known = judge if name not in entries else judge.replace(name, entries[name]["name"], 1)
     for task in folder.results().get("tasks") or []:
-        described: Mapping[str, Any] = (task.get("metrics") or {}).get(f"judge:{judge}") or {}
+        described: Mapping[str, Any] = (task.get("metrics") or {}).get(f"judge:{known}") or {}
         low, high = described.get("bounds") or (None, None)
         if low is not None and high is not None:
             return float(low), float(high)
     if all(row.score is None for row in rows):
         return 0.0, 1.0
-    entries = {entry["name"]: entry.get("judge", name) for entry in folder.results().get("judges") or []}
-    return open_judge(str(entries.get(name, name)), [Path.cwd()]).bounds
+    return open_judge(str((entries.get(name) or {}).get("judge", name)), [Path.cwd()]).bounds
 
 
 def _sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from evalkit.data.dialogue import as_spoken, turns_asked
 from evalkit.judging.cases import Case, questions_of
 from evalkit.judging.prompts import fence_mark, question_messages, spoken
+from evalkit.judging.repeats import count_again
 from evalkit.records import Prompt
 from evalkit.running.judges import Judged, check_judges, label_of
 from evalkit.running.plan import Plan
@@ -24,7 +25,7 @@ REPLY_TOKENS = 80
 
 
 def describe_judges(plan: Plan) -> list[dict[str, Any]]:
-    """Return calls, tokens and money for each judge of a study, without repairs and as if nothing were cached.
+    """Return calls, tokens and money for each judge of a study, as if nothing were cached; repairs are left out.
 
     Returns:
         ``judge``, ``models``, ``calls``, ``tokens`` and ``money`` (None where a price is unknown). Layers with
@@ -34,7 +35,7 @@ def describe_judges(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _described(judged: Judged, plan: Plan) -> dict[str, Any]:
-    calls = prompt = 0
+    calls = prompt = cases = 0
     for task in plan.tasks:
         if judged.use.tasks is not None and task.name not in judged.use.tasks:
             continue
@@ -50,15 +51,20 @@ def _described(judged: Judged, plan: Plan) -> dict[str, Any]:
             case = Case("", task.name, sample.id, asked, answer, "", dict(sample.row), "", other)
             questions = questions_of(judged.judge, case, sample.id)
             texts = [question_messages(question, fence_mark(question, 0)) for question in questions]
+            cases += count
             calls += count * len(questions)
             prompt += count * sum(len(turn["content"]) for turns in texts for turn in turns) // CHARACTERS
+    if judged.judge.spec.votes == 1:  # votes are repetitions already
+        again = count_again(cases, judged.use.repeat) / max(1, cases)
+        calls, prompt = round(calls * (1 + again)), round(prompt * (1 + again))
+    live = [model for model in judged.models if model.replay is None]
     costs = [_cost(model, plan, prompt, calls * REPLY_TOKENS) for model in judged.models]
     known = [cost for cost in costs if cost is not None]
     return {
         "judge": judged.name,
         "models": [label_of(model) for model in judged.models],
-        "calls": calls * len(judged.models),
-        "tokens": (prompt + calls * REPLY_TOKENS) * len(judged.models),
+        "calls": calls * len(live),
+        "tokens": (prompt + calls * REPLY_TOKENS) * len(live),
         "money": sum(known) if len(known) == len(costs) else None,
         "layer": judged.use.when is not None,
     }

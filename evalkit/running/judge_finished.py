@@ -19,6 +19,7 @@ from evalkit.running.judge_added import note_added
 from evalkit.running.judge_run import judge_run
 from evalkit.running.judges import label_of, open_uses, under_test
 from evalkit.running.progress import Progress
+from evalkit.running.remote import server_problems
 from evalkit.specs.study import JudgeModel, JudgeUse, Study
 
 __all__ = ["judge_finished"]
@@ -45,7 +46,7 @@ def judge_finished(
         The run, and the judges that could not be finished with the reason.
 
     Raises:
-        SpecError: No model is named, or it is a candidate of this run.
+        SpecError: No model is named, it is a candidate of this run, its key is missing, or a budget lacks its price.
         CatalogError: No such judge.
         UserError: Another process is at work in the run folder.
     """
@@ -75,6 +76,11 @@ def judge_finished(
                     f"judge {judged.name!r}: {label_of(one)} is a candidate of this run, and a judge favours its own "
                     "words: name another model, or add --under-test."
                 )
+    servers = [
+        (f"judge {judged.name!r}", one) for judged in judges for one in judged.models if one.model is not None
+    ]
+    if problems := server_problems(servers, study):
+        raise SpecError(*dict.fromkeys(problems))
     try:
         with Cache() as cache, FileLock(folder.path / ".lock").acquire(timeout=0):
             tasks = [task for name in folder.tasks if (task := _task(name, roots, study.seed)) is not None]

@@ -106,7 +106,7 @@ def restore_added(folder: RunFolder, own: Collection[str], roots: Sequence[Path]
             for task, own_weights in weights.items()
             for case in _cases(judged, task, rows, own_weights, {}, controls)
         ]
-        judged.rows = replayed(path, cases)
+        judged.rows = replayed(path, cases, judged)
     _write(folder, results, judges, rows, controls, seed)
     return remarks
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from evalkit.errors import SpecError, nearest
 from evalkit.judging.card import Judge, open_judge
-from evalkit.judging.records import Judgement
+from evalkit.judging.records import Judgement, read_judgements
 from evalkit.running.plan import Plan
 from evalkit.signature import digest
 from evalkit.specs.study import JudgeModel, JudgeUse
 
-__all__ = ["Judged", "check_judges", "judge_model", "label_of", "open_uses", "under_test"]
+__all__ = ["Judged", "check_judges", "judge_model", "label_of", "labels_of", "open_uses", "under_test"]
 
 
 @dataclass(slots=True)
@@ -27,6 +27,7 @@ class Judged:
         use: Its entry in the study.
         rows: One a candidate, task and sample that it was asked about.
         error: Why it could not be finished.
+        weights: Of a weighted jury's members, by their label.
     """
 
     name: str
@@ -34,19 +35,33 @@ class Judged:
     use: JudgeUse
     rows: list[Judgement] = field(default_factory=list)
     error: str | None = None
+    weights: dict[str, float] | None = None
 
     @property
     def models(self) -> list[JudgeModel]:
         """Who is asked: one, or a jury."""
         return list(self.use.models or ([self.use.model] if self.use.model is not None else []))
 
+    @property
+    def card(self) -> str:
+        """The judge's name, version and the hash of its files."""
+        return f"{self.judge.name}@{self.judge.spec.version}-{self.judge.sha256[:8]}"
+
+    @property
+    def members(self) -> list[str]:
+        """The names that the members of a jury have among the files of verdicts; of a single judge none."""
+        models = self.models
+        return [f"{self.name}@{label}" for label in labels_of(models)] if len(models) > 1 else []
+
     def about(self) -> dict[str, object]:
         """What made the numbers, for their signatures."""
-        how = None if self.use.models is None else self.use.aggregate
+        how: str | None = None if self.use.models is None else self.use.aggregate
+        if self.weights is not None:
+            how = f"{how}:{'+'.join(f'{weight:.4g}' for weight in self.weights.values())}"
         when = None if self.use.when is None else digest(self.use.when.model_dump(mode="json"))[:8]
         return {
-            "judge": f"{self.judge.name}@{self.judge.spec.version}-{self.judge.sha256[:8]}",
-            "model": "+".join(label_of(model) for model in self.models),
+            "judge": self.card,
+            "model": "+".join(self._names()),
             "jury": how,
             "when": when,
         }
@@ -58,9 +73,12 @@ class Judged:
             "name": self.name,
             "judge": self.judge.name,
             "kind": self.judge.spec.kind,
-            "models": [label_of(model) for model in self.models],
+            "models": self._names(),
+            "recorded": any(model.replay is not None for model in self.models),
             "families": [model.family for model in self.models],
+            "members": self.members,
             "aggregate": None if self.use.models is None else self.use.aggregate,
+            "weights": self.weights,
             "judged": len(self.rows),
             "unscored": sum(row.unscored is not None for row in self.rows),
             "disputed": sum((row.disagreement or 0) > 0 for row in self.rows),
@@ -71,6 +89,13 @@ class Judged:
             "error": self.error,
         }
 
+    def _names(self) -> list[str]:
+        """Who judged: of recorded verdicts the models that gave them, where that was written down."""
+        told = {row.model for row in self.rows if row.model}
+        if len(self.models) == 1 and self.models[0].replay is not None and told:
+            return sorted(told)
+        return [label_of(model) for model in self.models]
+
 
 def label_of(model: JudgeModel) -> str:
     """A model of a judge in a word or two."""
@@ -79,6 +104,15 @@ def label_of(model: JudgeModel) -> str:
     if model.local is not None:
         return model.local
     return f"replay {model.replay.name}" if model.replay is not None else "echo"
+
+
+def labels_of(models: Sequence[JudgeModel]) -> list[str]:
+    """A name for each member of a jury, told apart by a number where two have the same."""
+    plain = [label_of(model) for model in models]
+    return [
+        label if plain.count(label) == 1 else f"{label}#{plain[: place + 1].count(label)}"
+        for place, label in enumerate(plain)
+    ]
 
 
 def open_uses(uses: Sequence[JudgeUse], roots: Sequence[Path]) -> list[Judged]:
@@ -109,9 +143,16 @@ def open_uses(uses: Sequence[JudgeUse], roots: Sequence[Path]) -> list[Judged]:
 
 
 def under_test(model: JudgeModel, tested: Iterable[str | None]) -> bool:
-    """Whether a judge is a model that is itself on trial."""
-    own = model.model if model.model is not None else model.local
-    return own is not None and own in set(tested)
+    """Whether a judge is a model that is itself on trial, or its recorded verdicts are such a model's.
+
+    Raises:
+        DataError: A file of recorded verdicts cannot be read.
+    """
+    if model.replay is not None:
+        own = {row.model for row in read_judgements(model.replay)}
+    else:
+        own = {model.model or model.local or ""}
+    return bool(own & set(tested))
 
 
 def judge_model(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evalkit.errors import SpecError, UserError
@@ -12,7 +12,7 @@ from evalkit.models.prices import Budget, Price, price_of
 from evalkit.running.plan import Plan
 from evalkit.specs.study import ApiCandidate, JudgeModel, Study
 
-__all__ = ["check_servers", "make_remote", "price_in", "server_of", "takes_chats"]
+__all__ = ["check_servers", "make_remote", "price_in", "server_of", "server_problems", "takes_chats"]
 
 
 def server_of(spec: ApiCandidate | JudgeModel) -> Server:
@@ -66,17 +66,28 @@ def check_servers(plan: Plan) -> None:
     for use in plan.study.judges:
         models = use.models or ([use.model] if use.model is not None else [])
         used += [(f"judge {use.name or use.judge!r}", model) for model in models if model.model is not None]
+    problems = server_problems(used, plan.study)
+    if problems:
+        raise SpecError(*(f"{plan.path}: {problem}" for problem in dict.fromkeys(problems)))
+
+
+def server_problems(used: Iterable[tuple[str, ApiCandidate | JudgeModel]], study: Study) -> list[str]:
+    """One line for every key that is missing, and every price that the study's budget needs.
+
+    Args:
+        used: (who asks it, a model behind a server).
+        study: Its budget and prices.
+    """
     problems: list[str] = []
     for what, spec in used:
         server = server_of(spec)
         try:
             api_key(server)
         except UserError as error:
-            problems += [f"{plan.path}: {what}: {message}" for message in error.messages]
-        if plan.study.budget is not None and price_in(plan.study, server) is None:
+            problems += [f"{what}: {message}" for message in error.messages]
+        if study.budget is not None and price_in(study, server) is None:
             problems.append(
-                f"{plan.path}: {what}: a budget needs the price of {server.model!r}: add "
-                f"prices: {{{server.model}: {{input: …, output: …}}}}, for a million tokens."
+                f"{what}: a budget needs the price of {server.model!r}: add "
+                f"prices: {{{server.model}: {{input: …, output: …}}}} to the study, for a million tokens."
             )
-    if problems:
-        raise SpecError(*dict.fromkeys(problems))
+    return problems

@@ -233,11 +233,13 @@ class JudgeUse(Spec):
     aggregate: Literal["majority", "mean", "quorum", "weighted"] = "mean"
     quorum: Annotated[int, Field(ge=1)] | None = None
     """For ``quorum``: verdicts that have to agree; fewer leave the sample unscored."""
-    weights: list[Annotated[float, Field(gt=0)]] | None = None
-    """For ``weighted``: one a model, such as its agreement with people (``evalkit calibrate``)."""
+    weights: list[Annotated[float, Field(gt=0)]] | Literal["calibration"] | None = None
+    """For ``weighted``: one a model; ``calibration``: each member's agreement with people (``evalkit calibrate``)."""
     tasks: list[str] | None = None
     """Judge these tasks alone; default: all."""
     when: JudgeWhen | None = None
+    repeat: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the answers that is judged a second time, ten at least, to see how often the judge repeats itself."""
 
     @model_validator(mode="after")
     def _fits(self) -> JudgeUse:
@@ -248,7 +250,7 @@ class JudgeUse(Spec):
             raise ValueError("'quorum' and 'aggregate: quorum' belong together")
         if (self.aggregate == "weighted") != (self.weights is not None):
             raise ValueError("'weights' and 'aggregate: weighted' belong together")
-        if self.weights is not None and len(self.weights) != count:
+        if isinstance(self.weights, list) and len(self.weights) != count:
             raise ValueError(f"expected one weight a model ({count}), got {len(self.weights)}")
         return self
 

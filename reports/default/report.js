@@ -92,7 +92,7 @@
       const cell = unscored
         ? el("td", { class: "warn" }, "unscored: ", readable(plain(value.unscored)))
         : el("td", {}, figure(value));
-      return el("tr", {}, el("th", { scope: "row" }, metric.name), cell);
+      return el("tr", {}, el("th", { scope: "row" }, metric.name, metric.trust ? el("em", {}, ` ${metric.trust}`) : null), cell);
     });
     return rows.length ? el("table", { class: "scores" }, el("tbody", {}, rows)) : null;
   }

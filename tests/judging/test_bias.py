@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from evalkit.judging.bias import (
-    family_of,
     markdown_marks,
     measure_bias,
     position_bias,
     repeat_consistency,
-    self_preference,
 )
+from evalkit.judging.kinship import family_of, self_preference
 from evalkit.judging.records import Judgement, Order
 from evalkit.stats.slopes import controlled_wins, squashed, within_slopes
 
@@ -203,6 +202,10 @@ def test_ties_are_no_flips() -> None:
         4 / 5
     )  # A first wins; shown second, B first wins; A; A, then not B
     assert position_bias([]) is None
+    always = position_bias([row("A", "B")] * 20)
+    assert always is not None
+    assert (always.first.value, always.first.high) == (1.0, 1.0)
+    assert always.first.low == pytest.approx(0.8389, abs=1e-4)  # Wilson's for 20 of 20
 
 
 @pytest.mark.parametrize(

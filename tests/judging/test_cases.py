@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from evalkit.judging.juries import aggregate, disputed, jury_row
 from evalkit.judging.layers import selected
 from evalkit.judging.measure import judge_metrics
 from evalkit.judging.records import Judgement, Order, read_judgements, write_judgements
+from evalkit.models.echo import EchoModel
 from evalkit.records import Choice, Output, Request, Sample, Unscored
 from evalkit.specs.study import JudgeWhen
 
@@ -284,3 +286,22 @@ def test_outcomes_survive_the_cache() -> None:
         questions_of(open_judge("safety"), Case("r", "t", "1", "Hi", "Hello"), "0"),
     )
     assert Asked.from_json(asked.id, json.loads(json.dumps(asked.to_json()))) == asked
+
+
+def test_memory_does_not_grow_with_the_questions() -> None:
+    """A prompt is written when it is asked for and forgotten with its verdict: what is open counts, not the number."""
+    judge = open_judge("helpfulness")
+    model = EchoModel('{"reason": "as asked", "score": 4}')
+
+    def peak(count: int) -> int:
+        cases = (Case("r", "t", str(i), "What is asked?", f"answer {i} " + "x" * 700) for i in range(count))
+        questions = (question for case in cases for question in questions_of(judge, case, case.id))
+        tracemalloc.start()
+        try:
+            assert all(one.verdict is not None for one in ask(model, questions))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(50)
+    assert peak(800) < peak(200) + 20_000  # 4 kB a verdict would be 2.4 MB

@@ -80,7 +80,8 @@ def test_a_judged_study(study: Callable[[str], Path]) -> None:
         compared = {row["metric"]: row for row in run.results["comparisons"]}
         assert compared["judge:helpfulness"]["difference"] == 4.0
         assert compared["judge:pairwise-preference"]["difference"] == 0.5
-        assert len(server.calls) == 20 + 20  # each answer; each pair in both orders
+        # each answer and ten of them again; each pair in both orders, and all ten pairs again
+        assert len(server.calls) == 20 + 10 + 2 * (10 + 10)
         assert "json_schema" in server.calls[0]["response_format"]["type"]
         row = next(iter(run.samples("right", "sums")))
         assert row["scores"]["judge:helpfulness"] == 5.0
@@ -90,8 +91,12 @@ def test_a_judged_study(study: Callable[[str], Path]) -> None:
         page = run.report.read_text("utf-8")
         assert "UNCALIBRATED" in page
         assert page.count("uncalibrated judge") >= 2  # beside its numbers, not only in the remarks
+        data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+        metrics = {metric["name"]: metric.get("trust") for metric in data["samples"]["tasks"][0]["metrics"]}
+        assert metrics["judge:helpfulness"] == "uncalibrated judge"  # and beside those of each sample
+        assert metrics["exact_match"] is None
         again = evalkit.run(path)
-        assert len(server.calls) == 40
+        assert len(server.calls) == 70
         assert again.results["scores"] == run.results["scores"]
 
 
@@ -117,7 +122,7 @@ def test_a_server_that_dies_in_the_middle(study: Callable[[str], Path]) -> None:
         with FakeServer(knows_sums, port=port) as alive:
             run = evalkit.run(path)
             assert run.exit_code == 0
-            assert len(alive.calls) == 20 - 7
+            assert len(alive.calls) == 20 + 10 - 7
             assert values(run, "judge:helpfulness") == {"wrong": 1.0, "right": 5.0}
 
 
@@ -229,6 +234,18 @@ def test_the_command(study: Callable[[str], Path], evalkit_command: Any) -> None
         assert again.results[part] == judged[part], part
     assert "UNCALIBRATED" in again.report.read_text("utf-8")
     assert next(iter(again.samples("right", "sums")))["scores"]["judge:helpfulness"] == 5.0
+
+
+def test_a_budget_for_a_finished_run_needs_a_price(
+    study: Callable[[str], Path], evalkit_command: Any
+) -> None:
+    run = evalkit.run(study(""))
+    with FakeServer(knows_sums) as server:
+        asked = ("--judge", "helpfulness", "--model", "j", "--base-url", server.base_url, "--budget", "1")
+        done = evalkit_command("judge", run.path, *asked)
+        assert done.returncode == 2
+        assert "judge 'helpfulness': a budget needs the price of 'j'" in done.stderr
+        assert server.calls == []
 
 
 def test_a_changed_card_takes_the_verdicts_of_an_added_judge_out(

@@ -195,7 +195,11 @@ def test_position_bias_stands_in_the_page(run: RunFolder) -> None:
     assert bias["position_flips"]["value"] == 1.0
     assert bias["wins"][0]["win_rate"]["value"] == 0.5
     page = write_report(run).read_text()
-    assert "Exchanging the sides turned" in page
+    assert (
+        "<strong>1.00 [0.89, 1.00]</strong> of its verdicts turned round when the sides were exchanged"
+        in page
+    )
+    assert "turned round 1.00, first shown 1.00" in page  # beside each of its numbers
     assert "At equal length" in page
 
 
