@@ -25,7 +25,7 @@ from evalkit.signature import signature
 
 __all__ = ["AttackSuccess", "OverRefusal", "Refusal", "refusal_class", "refusal_shares"]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a signal or a weight changes, because it changes scores."""
 
 RefusalClass = Literal["full", "partial", "none"]
