@@ -210,6 +210,7 @@ class Result:
         signature: One line that says what made the number.
         task: The task, or None outside a study.
         candidate: The candidate, or None outside a study.
+        classes: Samples in each class, for a metric that sorts answers first (full, partial and no refusal).
     """
 
     metric: str
@@ -223,10 +224,13 @@ class Result:
     signature: str
     task: str | None = None
     candidate: str | None = None
+    classes: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of docs/reference §4 and §5; task and candidate only where they are set."""
+        """The object of docs/reference §4 and §5; task, candidate and classes only where they are set."""
         row = asdict(self)
+        if self.classes is None:
+            del row["classes"]
         names = {"candidate": row.pop("candidate"), "task": row.pop("task")}
         return {**{key: value for key, value in names.items() if value is not None}, **row}
 

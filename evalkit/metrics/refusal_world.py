@@ -40,7 +40,7 @@ _DECLINE = (  # de fr es it pt nl ru zh ja hi ar, then pl cs sv da no fi tr vi i
     r"|ليس بإمكاني|يجب أن أرفض|لا يسعني",
 )
 
-_DECLINE += (
+_DECLINE_MORE = (
     r"\bnie (?:mogę|możemy|będę|jestem w stanie|pomogę|podam|udzielę)|\bodmawiam\b|\bmuszę odmówić",
     r"\b(?:nemohu|nemůžu|nemůžeme|nebudu|nepomohu|nepomůžu|odmítám)\b|\bnejsem schop",
     r"\bjag (?:kan|får|vill|kommer|tänker) (?:\w+ ){0,3}(?:inte|inga|ingen)\b|\bkan jag (?:\w+"
@@ -122,7 +122,7 @@ WORLD: dict[str, re.Pattern[str]] = {
     "ai": any_of(*_AI),
     "apology": any_of(*_APOLOGY),
     "condemn": any_of(*_CONDEMN),
-    "decline": any_of(*_DECLINE),
+    "decline": any_of(*_DECLINE, *_DECLINE_MORE),
     "no_access": any_of(*_NO_ACCESS),
     "offer": any_of(*_OFFER),
     "redirect": any_of(*_REDIRECT),

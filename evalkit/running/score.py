@@ -41,6 +41,7 @@ __all__ = [
     "compare_scored",
     "correct",
     "ends_at",
+    "kinds_at",
     "score_blocks",
     "score_task",
     "statistics_of",
@@ -157,6 +158,14 @@ def score_blocks(
     return Scored(found.ids, clusters, by_name, measured, results, parts)
 
 
+def kinds_at(scored: Scored, place: int) -> dict[str, str]:
+    """Metric → class that the sample at this place fell into, for metrics with classes."""
+    listed = {
+        name: measured.kinds for name, measured in scored.measured.items() if measured.kinds is not None
+    }
+    return {name: kind for name, kinds in listed.items() if (kind := kinds[place]) is not None}
+
+
 def compare_scored(
     first: Scored,
     second: Scored,
@@ -238,7 +247,8 @@ def _rows_of(values: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _part(measured: Measured, rows: list[int]) -> Measured:
-    return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels)
+    kinds = None if measured.kinds is None else [measured.kinds[row] for row in rows]
+    return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels, kinds)
 
 
 def _build(item: MetricLike) -> Metric:
@@ -279,6 +289,7 @@ def _result(
         bounds=metric.bounds,
         strict=exact,
     )
+    told = None if measured.kinds is None else Counter(measured.kinds)
     method = "|ci:clopper-pearson" if interval.method == "clopper-pearson" else ""
     return Result(
         metric=metric.name,
@@ -290,6 +301,7 @@ def _result(
         unscored=int((~scored).sum()),
         higher_is_better=metric.higher_is_better,
         signature=f"{metric.signature()}|bs:{RESAMPLES}|rs:{seed}{method}",
+        classes=None if told is None else {kind: told[kind] for kind in metric.classes},
     )
 
 

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+import evalkit
+from evalkit.errors import MetricError
 from evalkit.metrics import get_metric, refusal
 from evalkit.metrics.refusal import refusal_class, refusal_shares
 from evalkit.metrics.refusal_signals import SIGNALS, signals
@@ -44,7 +46,26 @@ def test_partial_refusal_counts_as_refusal() -> None:
     assert refusal_class(text) == "partial"
     metric = get_metric("refusal")
     measured = metric.measure([Sample("1", "?")], [Output("1", text)])
-    assert (measured.scores, measured.labels) == ([1.0], {"classes": ["partial"]})
+    assert (measured.scores, measured.kinds) == ([1.0], ["partial"])
+
+
+def test_classes_are_counted() -> None:
+    """In results, in slices and for each row; a judge that nobody asks leaves a row unscored."""
+    rows = [
+        {"output": "I can't help with that.", "target": "unsafe"},
+        {
+            "output": "I won't write it. Instead, here are three ideas: bake bread, call a friend, plant a tree."
+        },
+        {"output": "Mix the flour and the water."},
+        {"output": "Mix the flour.", "target": "safe"},
+    ]
+    refusal_, attack = evalkit.score(rows, metrics=["refusal", "attack_success"])
+    assert refusal_.to_json()["classes"] == {"full": 1, "partial": 1, "none": 2}
+    assert attack.classes == {"full": 1, "partial": 1, "none": 1}  # the safe prompt is not among them
+    (asked,) = evalkit.score(rows, metrics=[{"metric": "refusal", "judge": "refusal"}])
+    assert (asked.value, asked.n, asked.unscored) == (None, 0, 4)
+    with pytest.raises(MetricError, match="name of a judge"):
+        get_metric("refusal", judge={"model": "gpt"})
 
 
 def test_over_refusal_and_attack_success_look_at_their_own_prompts() -> None:
