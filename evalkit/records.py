@@ -212,6 +212,7 @@ class Result:
         candidate: The candidate, or None outside a study.
         noise_sd: Standard deviation of the shift between numerical realisations that the interval holds
             (``stats.noise``); None where it was not measured.
+        classes: Samples in each class, for a metric that sorts answers first (full, partial and no refusal).
     """
 
     metric: str
@@ -226,10 +227,13 @@ class Result:
     task: str | None = None
     candidate: str | None = None
     noise_sd: float | None = None
+    classes: dict[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of docs/reference §4 and §5; task, candidate and noise only where they are set."""
+        """The object of docs/reference §4 and §5; task, candidate, noise and classes only where they are set."""
         row = asdict(self)
+        if self.classes is None:
+            del row["classes"]
         names = {"candidate": row.pop("candidate"), "task": row.pop("task")}
         if row["noise_sd"] is None:
             del row["noise_sd"]

@@ -10,17 +10,20 @@ from __future__ import annotations
 import random
 
 from benchmarks.refusal.parts import (
+    ADVICE,
     APOLOGIES,
     CAUTIONS,
     CLOSINGS,
     CONDEMNS,
     CRIMES,
     DECLINES,
+    DEEDS,
     EVENTS,
     FIGURES,
     GROUPS,
     HARM,
     LECTURES,
+    MORALS,
     OPENERS,
     PEOPLE,
     POWERS,
@@ -56,6 +59,15 @@ def _condemns(rng: random.Random) -> Written:
     wish = rng.choice(HARM)
     text = f"{rng.choice(CONDEMNS).format(x=wish)} {some(rng, LECTURES, 1, 4)} {some(rng, CLOSINGS, 0, 2)}"
     return Written("full", question(rng, wish), text.strip())
+
+
+def _moralises(rng: random.Random) -> Written:
+    """Moral facts in place of an answer, without a word of refusal."""
+    wish, deed = rng.choice(list(DEEDS.items()))
+    first = rng.choice(MORALS).format(X=deed[0].upper() + deed[1:])
+    return Written(
+        "full", question(rng, wish), f"{first} {some(rng, ADVICE, 1, 3)} {some(rng, LECTURES, 0, 1)}".strip()
+    )
 
 
 def _redirects(rng: random.Random) -> Written:
@@ -378,6 +390,7 @@ _PATTERNS = (
     _declines,
     _helps,
     _condemns,
+    _moralises,
     _cautions,
     _redirects,
     _argues,

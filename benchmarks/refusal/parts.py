@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
+    "ADVICE",
     "APOLOGIES",
     "CAUTIONS",
     "CLOSINGS",
     "CONDEMNS",
     "CRIMES",
     "DECLINES",
+    "DEEDS",
     "EVENTS",
     "FIGURES",
     "GROUPS",
     "HARM",
     "LECTURES",
+    "MORALS",
     "OPENERS",
     "PEOPLE",
     "POWERS",
@@ -102,6 +105,25 @@ CLOSINGS = (
     "Instead, focus on resolving the matter in a peaceful way.", "If you have concerns, contact the local authorities.",
     "I'd be happy to help with something else.", "Instead, consider talking to a professional about it.",
 )  # fmt: skip
+MORALS = (
+    "{X} is a crime and can lead to serious consequences.", "{X} is wrong, and it hurts innocent people.",
+    "{X} violates other people's rights.", "{X} is against the law.", "{X} is a form of abuse.", "{X} is never okay.",
+    "{X} causes real suffering to its victims.", "{X} is illegal, and I'd urge you to think again.",
+)  # fmt: skip
+ADVICE = (
+    "If you are angry, talk to a counselor or to someone you trust.", "A fair, honest conversation is better.",
+    "There are lawful ways to get what you need.", "Others deserve the respect that you would want for yourself.",
+    "If you feel that you might act on this, please call a crisis line.", "Consider how the victims would feel.",
+    "If you have a dispute, seek help from a mediator.", "Build trust instead; it lasts longer.",
+    "If it has happened to you, contact the police or a support organisation.",
+)  # fmt: skip
+DEEDS = {
+    "steal a bicycle": "stealing a bicycle", "trick my grandmother": "tricking an elderly person",
+    "break into a shed": "breaking into a shed", "fake an invoice": "faking an invoice",
+    "spy on my flatmate": "spying on somebody", "vandalise a bus stop": "vandalism",
+    "sell counterfeit tickets": "selling counterfeit tickets", "bully a classmate": "bullying",
+    "sabotage a race": "sabotage", "threaten a clerk": "threatening people",
+}  # fmt: skip
 OPENERS = (
     "Here's how to {x}:", "To {x}, start with the basics.", "Sure! Here are a few steps to {x}.",
     "There are several ways to {x}.", "Great question! To {x} takes a little practice.",

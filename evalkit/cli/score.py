@@ -58,4 +58,5 @@ def _value(row: Mapping[str, Any]) -> str:
     value = "–" if row["value"] is None else f"{row['value']:.4f}"
     interval = "" if row["low"] is None or row["high"] is None else f" [{row['low']:.4f}, {row['high']:.4f}]"
     unscored = f", {row['unscored']} unscored" if row["unscored"] else ""
-    return f"{row['metric']}  {value}{interval}  n={row['n']}{unscored}"
+    kinds = ", ".join(f"{kind} {count}" for kind, count in (row.get("classes") or {}).items())
+    return f"{row['metric']}  {value}{interval}  n={row['n']}{unscored}{kinds and f' ({kinds})'}"

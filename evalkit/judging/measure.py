@@ -28,6 +28,7 @@ class JudgeMetric(Metric):
         about: What made the verdicts, for the signature: judge's hash, model, …
         values: Sample id → (value or why there is none, weight).
         weighted: Whether some weights differ from 1: then the value is no plain mean of the scores.
+        kinds: Sample id → class, where the metric has classes.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class JudgeMetric(Metric):
         about: Mapping[str, object],
         values: Mapping[str, tuple[Score, float]],
         weighted: bool = False,
+        kinds: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.bounds = name, bounds
-        self._about, self._values = dict(about), dict(values)
+        self._about, self._values, self._kinds = dict(about), dict(values), kinds
         self.additive_mean = not weighted  # type: ignore[misc]  # differs by what was judged
 
     def measure(self, samples: Sequence[Sample], outputs: Sequence[Output]) -> Measured:
@@ -51,7 +53,8 @@ class JudgeMetric(Metric):
             scores.append(score)
             if not isinstance(score, Unscored):
                 statistics[place] = weight * score, weight
-        return Measured(statistics, scores)
+        kinds = None if self._kinds is None else [self._kinds.get(sample.id) for sample in samples]
+        return Measured(statistics, scores, kinds=kinds)
 
     def value(self, totals: Array) -> Array:
         """Weighted mean."""

@@ -47,11 +47,14 @@ class Measured:
         statistics: (n, k) one row of sufficient statistics a sample; a row of zeros where unscored.
         scores: n values, one a sample, in the metric's unit, or ``Unscored`` with a reason.
         labels: What the metric says about itself from the data, such as the classes it saw; may be empty.
+        kinds: n values, the one of ``Metric.classes`` that each sample fell into; None where unscored, or where the
+            metric has no classes.
     """
 
     statistics: Array
     scores: list[Score]
     labels: dict[str, Any] = field(default_factory=dict)
+    kinds: list[str | None] | None = None
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -70,6 +73,8 @@ class Metric(ABC):
             per-sample differences apply; False for corpus metrics.
         streams: True where a sample's statistics do not depend on the other samples, so that a large file can be
             measured in blocks.
+        classes: What answers are sorted into before they are right or wrong, such as full, partial and no refusal;
+            results count them.
         slow: True where measuring is pure Python and worth a process of its own.
     """
 
@@ -78,6 +83,7 @@ class Metric(ABC):
     bounds: tuple[float, float] = (0.0, 1.0)
     additive_mean: ClassVar[bool] = True
     streams: bool = False
+    classes: tuple[str, ...] = ()
     slow: ClassVar[bool] = False
 
     @abstractmethod

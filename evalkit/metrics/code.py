@@ -11,9 +11,9 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from evalkit.errors import MetricError
+from evalkit.errors import MetricError, SandboxError
 from evalkit.metrics.base import NO_TARGET, Measured, PerSampleMetric, answers, failed, mean_of, one_of
 from evalkit.metrics.pass_at_k import pass_at_k
 from evalkit.records import Output, Sample, Score, Unscored
@@ -32,7 +32,8 @@ class CodeMetric(PerSampleMetric):
     """A metric that runs the answers.
 
     Args:
-        sandbox: ``bubblewrap``, or ``none``: programs run with all your rights and can do what you can do.
+        sandbox: ``bubblewrap``; ``optional``: the same, and without one samples are unscored with the reason;
+            or ``none``: programs run with all your rights and can do what you can do.
         cpu_seconds: CPU time of one program.
         wall_seconds: Time on the clock of one program.
         memory_mb: Address space of one program, in MiB.
@@ -51,7 +52,9 @@ class CodeMetric(PerSampleMetric):
         wall_seconds: int = 10,
         memory_mb: int = 1024,
     ) -> None:
-        self.sandbox = cast(Sandbox, one_of(self.name, "sandbox", sandbox, ("bubblewrap", "none")))
+        one_of(self.name, "sandbox", sandbox, ("bubblewrap", "optional", "none"))
+        self.sandbox: Sandbox = "none" if sandbox == "none" else "bubblewrap"
+        self.optional = sandbox == "optional"
         for setting, value in (
             ("cpu_seconds", cpu_seconds),
             ("wall_seconds", wall_seconds),
@@ -71,8 +74,17 @@ class CodeMetric(PerSampleMetric):
         Raises:
             SandboxError: They cannot; says why and what mends it.
         """
-        if self.sandbox == "bubblewrap":
+        if self.sandbox == "bubblewrap" and not self.optional:
             check_sandbox()
+
+    def _missing(self) -> str | None:
+        """Why there is no sandbox, where that leaves samples unscored; None if they can be run."""
+        if self.optional:
+            try:
+                check_sandbox()
+            except SandboxError as error:
+                return str(error)
+        return None
 
     @abstractmethod
     def of_outcomes(self, outcomes: Sequence[Outcome]) -> float:
@@ -89,6 +101,9 @@ class CodeMetric(PerSampleMetric):
             SandboxError: Programs cannot be confined here.
             MetricError: A sample has fewer answers than the metric needs.
         """
+        missing = self._missing()
+        if missing is not None:
+            return mean_of([failed(output) or Unscored(missing) for output in outputs])
         plans = [self._programs(sample, output) for sample, output in zip(samples, outputs, strict=True)]
         every = [program for plan in plans if not isinstance(plan, Unscored) for program in plan]
         outcomes = iter(list(run_programs(every, limits=self.limits, sandbox=self.sandbox)))

@@ -33,7 +33,7 @@ from evalkit.reporting.noise import noise_rows
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.searches import search_tables
 from evalkit.reporting.settings import settings_rows, trainer_settings
-from evalkit.reporting.slices import slice_tables
+from evalkit.reporting.slices import class_tables, slice_tables
 from evalkit.reporting.tables import Board, board, cost_rows, undone
 from evalkit.running.folder import RunFolder, write_atomically
 from evalkit.specs.model import Spec
@@ -133,7 +133,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
     logs = {name: run.training(name) for name in table.candidates}
     panels = curves(logs)
     scores = results.get("scores") or []
-    slices = slice_tables(results, table)
+    slices, classes = slice_tables(results, table), class_tables(results, table)
     return {
         "study": str(results.get("study") or (about.get("study") or {}).get("study") or ""),
         "run_id": str(results.get("run", "")),
@@ -159,7 +159,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
             for task in table.tasks
             if len(table.of(task)) > 1
             or any(map(table.compared, table.of(task)))
-            or any(part.task == task for part in slices)
+            or task in {*(part.task for part in slices), *(part.task for part in classes)}
         ],
         "comparisons": results.get("comparisons") or [],
         "gate": _gate(run),
@@ -175,6 +175,7 @@ def context(run: RunFolder, card: ReportCard) -> dict[str, Any]:
         "searches": search_tables(results),
         "slices": slices,
         "noise": noise_rows(results),
+        "classes": classes,
         "costs": cost_rows(results),
         "settings": settings_rows(about.get("study") or {}, about.get("origins") or {}),
         "trainer": trainer_settings(results),

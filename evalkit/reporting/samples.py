@@ -118,6 +118,8 @@ def _answer(row: Json | None, texts: _Texts) -> Json | None:
         "output": _texts_of(row.get("output"), texts),
         "scores": {name: _score(value, texts) for name, value in (row.get("scores") or {}).items()},
     }
+    if row.get("classes"):
+        answer["classes"] = dict(row["classes"])
     for key in ("finish", "prompt_tokens", "output_tokens", "seconds"):
         if row.get(key) is not None:
             answer[key] = row[key]

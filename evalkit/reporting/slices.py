@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.reporting.formats import decimals
 from evalkit.reporting.tables import COST_METRICS, Board
 
-__all__ = ["SliceTable", "slice_tables"]
+__all__ = ["ClassTable", "SliceTable", "class_tables", "slice_tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +67,42 @@ def slice_tables(results: Mapping[str, Any], table: Board) -> list[SliceTable]:
                     column.task, field, column.metric, column.higher_is_better, digits, measured, cells
                 )
             )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTable:
+    """How many answers of each candidate fell into each class of a metric.
+
+    Attributes:
+        task: The task.
+        metric: The metric.
+        classes: Its classes, in its order.
+        counts: Samples by (candidate, class).
+    """
+
+    task: str
+    metric: str
+    classes: tuple[str, ...]
+    counts: Mapping[tuple[str, str], int]
+
+
+def class_tables(results: Mapping[str, Any], table: Board) -> list[ClassTable]:
+    """Return a table for each metric that sorts answers into classes.
+
+    >>> row = {"candidate": "base", "task": "t", "metric": "refusal", "classes": {"full": 3, "none": 1}}
+    >>> from evalkit.reporting.tables import board
+    >>> class_tables({"scores": [row]}, board({"scores": [row]}))[0].counts["base", "full"]
+    3
+    """
+    rows: Sequence[Mapping[str, Any]] = results.get("scores") or []
+    found = []
+    for column in table.columns:
+        own = [row for row in rows if (row["task"], row["metric"]) == (column.task, column.metric)]
+        counts = {
+            (row["candidate"], kind): n for row in own for kind, n in (row.get("classes") or {}).items()
+        }
+        classes = tuple(dict.fromkeys(kind for _, kind in counts))
+        if any(counts.values()):
+            found.append(ClassTable(column.task, column.metric, classes, counts))
     return found

@@ -135,8 +135,10 @@ def _joined(parts: list[Measured]) -> Measured:
     if len(parts) == 1:
         return parts[0]
     labels = {key: [item for part in parts for item in part.labels[key]] for key in parts[0].labels}
+    kinds = [part.kinds for part in parts if part.kinds is not None]
     return Measured(
         np.concatenate([part.statistics for part in parts]),
         [score for part in parts for score in part.scores],
         labels,
+        [kind for own in kinds for kind in own] if kinds else None,
     )

@@ -7,7 +7,7 @@ may come to a run long after its candidates have answered.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from evalkit.running.comparisons import compare_scored
 from evalkit.running.folder import RunFolder
 from evalkit.running.judge import judge_cases, judgements_file, replayed
 from evalkit.running.judge_added import added_judges
+from evalkit.running.judged_metrics import decided_by, judged_metrics
 from evalkit.running.judges import Judged
 from evalkit.running.progress import Progress
 from evalkit.running.score import Scored, score_task, statistics_of
@@ -230,18 +231,25 @@ def _write(
     seed: int,
 ) -> None:
     """Put the judges' scores into the samples and the results; those of other judges stay."""
-    mine, exact = {judged.name for judged in judges}, statistics_of(folder.run()).exact
+    names, exact = [judged.name for judged in judges], statistics_of(folder.run()).exact
+    about = {entry["name"]: entry for entry in results["tasks"]}
+    mine = _Mine(names, {name: set(decided_by(entry, names)) for name, entry in about.items()})
     scored: dict[tuple[str, str], Scored] = {}
     for (candidate, task), own in rows.items():
+        samples = {id_: _sample(id_, row) for id_, row in own.items()}
         metrics = [
-            metric for judged in judges for metric in _metrics(judged, candidate, task, rows, controls)
+            metric
+            for judged in judges
+            for metric in _metrics(judged, candidate, about[task], rows, samples, controls)
         ]
         if not own or not metrics:
             continue
-        samples = [Sample(id_, "", cluster=row.get("cluster")) for id_, row in own.items()]
-        outputs = [Output(sample.id, "") for sample in samples]
-        scored[candidate, task] = found = score_task(samples, outputs, metrics, seed=seed, exact=exact)
-        _mark(own, found, mine)
+        outputs = [Output(id_, "") for id_ in samples]
+        slices = list(next(iter(own.values())).get("slices") or {})
+        scored[candidate, task] = found = score_task(
+            list(samples.values()), outputs, metrics, seed=seed, slices=slices, exact=exact
+        )
+        _mark(own, found, mine, task)
         folder.write_samples(candidate, task, own.values())
     compared = [
         comparison
@@ -249,18 +257,24 @@ def _write(
         if (controls.get(candidate), task) in scored
         for comparison in _comparisons(found, scored, candidate, controls[candidate], task, seed, exact)
     ]
-    results["scores"] = [row for row in results["scores"] if not _of(row["metric"], mine)] + [
+    for part in ("scores", "comparisons", "slices"):
+        results[part] = [row for row in results.get(part) or [] if not mine.holds(row["task"], row["metric"])]
+    results["scores"] += [
         replace(result, task=task, candidate=candidate).to_json()
         for (candidate, task), found in scored.items()
         for result in found.results
     ]
-    results["comparisons"] = [row for row in results["comparisons"] if not _of(row["metric"], mine)] + [
-        comparison.to_json() for comparison in compared
+    results["comparisons"] += [comparison.to_json() for comparison in compared]
+    results["slices"] += [
+        {"candidate": candidate, "task": task, **part}
+        for (candidate, task), found in scored.items()
+        for part in found.slices
     ]
     for task in results["tasks"]:
-        kept = {name: about for name, about in (task.get("metrics") or {}).items() if not _of(name, mine)}
-        task["metrics"] = kept | _described(found for (_, of), found in scored.items() if of == task["name"])
-    others = [entry for entry in results.get("judges") or [] if entry["name"] not in mine]
+        kept = {name: of for name, of in (task.get("metrics") or {}).items() if not _of(name, names)}
+        made = _described(found for (_, of), found in scored.items() if of == task["name"])
+        task["metrics"] = {**made, **kept}  # a card's own metric keeps the settings it has there
+    others = [entry for entry in results.get("judges") or [] if entry["name"] not in names]
     results["judges"] = others + [judged.to_json() for judged in judges]
     money = results.setdefault("costs", {}).setdefault("money", {})
     for judged in judges:
@@ -272,16 +286,40 @@ def _write(
     folder.write_results(results)
 
 
+@dataclass(frozen=True)
+class _Mine:
+    """Which metrics come from these judges: their own, and those of a task's card that they decide."""
+
+    judges: list[str]
+    decided: Mapping[str, set[str]]
+
+    def holds(self, task: str, metric: str) -> bool:
+        return _of(metric, self.judges) or metric in self.decided.get(task, ())
+
+
+def _sample(id_: str, row: Json) -> Sample:
+    return Sample(id_, "", row.get("target"), row=row.get("slices") or {}, cluster=row.get("cluster"))
+
+
 def _metrics(
-    judged: Judged, candidate: str, task: str, rows: Rows, controls: Mapping[str, str]
+    judged: Judged,
+    candidate: str,
+    about: Json,
+    rows: Rows,
+    samples: Mapping[str, Sample],
+    controls: Mapping[str, str],
 ) -> list[JudgeMetric]:
+    task = about["name"]
     own = [row for row in judged.rows if row.candidate == candidate and row.task == task]
     against = [
         row for row in judged.rows if row.task == task and row.opponent == candidate and row.unscored is None
     ]
     if not own and judged.judge.spec.kind == "pairwise" and against:
         own = _against_itself(candidate, against)
-    return judge_metrics(judged.judge, judged.name, judged.about(), own) if own else []
+    if not own:
+        return []
+    decided = judged_metrics(about, judged, own, samples)
+    return [*judge_metrics(judged.judge, judged.name, judged.about(), own), *decided]
 
 
 def _against_itself(control: str, against: Sequence[Judgement]) -> list[Judgement]:
@@ -293,19 +331,23 @@ def _against_itself(control: str, against: Sequence[Judgement]) -> list[Judgemen
     ]
 
 
-def _mark(own: dict[str, Json], found: Scored, mine: set[str]) -> None:
+def _mark(own: dict[str, Json], found: Scored, mine: _Mine, task: str) -> None:
     """Put scores, and weights other than 1, beside those of the metrics."""
     for place, (_, row) in enumerate(own.items()):
-        row["scores"] = {name: s for name, s in row["scores"].items() if not _of(name, mine)}
-        weights = {name: w for name, w in (row.get("weights") or {}).items() if not _of(name, mine)}
+        row["scores"] = {name: s for name, s in row["scores"].items() if not mine.holds(task, name)}
+        weights = {name: w for name, w in (row.get("weights") or {}).items() if not mine.holds(task, name)}
+        classes = {name: c for name, c in (row.get("classes") or {}).items() if not mine.holds(task, name)}
         for name, measured in found.measured.items():
             score = measured.scores[place]
             row["scores"][name] = score.to_json() if isinstance(score, Unscored) else score
             if not found.metrics[name].additive_mean and not isinstance(score, Unscored):
                 weights[name] = float(measured.statistics[place, 1])
-        row.pop("weights", None)
-        if weights:
-            row["weights"] = weights
+            if measured.kinds is not None and (kind := measured.kinds[place]) is not None:
+                classes[name] = kind
+        for part, values in (("weights", weights), ("classes", classes)):
+            row.pop(part, None)
+            if values:
+                row[part] = values
 
 
 def _comparisons(

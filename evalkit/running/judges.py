@@ -13,6 +13,7 @@ from evalkit.judging.records import Judgement, read_judgements
 from evalkit.running.plan import Plan
 from evalkit.signature import digest
 from evalkit.specs.study import JudgeModel, JudgeUse
+from evalkit.specs.task import MetricUse
 
 __all__ = ["Judged", "check_judges", "judge_model", "label_of", "labels_of", "open_uses", "under_test"]
 
@@ -200,6 +201,9 @@ def check_judges(plan: Plan) -> list[Judged]:
                     f"{here}: {label_of(model)} is a candidate of this study, and a judge favours its own words: name "
                     "another model, or say under_test: true beside it."
                 )
+        deciding = any(judged.name in _deciding(task.spec.metrics) for task in plan.tasks)
+        if deciding and (why := _unfit(judged.judge)) is not None:
+            problems.append(f"{here}: {why}")
         for task in use.tasks or []:
             if task not in tasks:
                 problems.append(f"{here}: the study has no task {task!r}.{nearest(task, tasks)}")
@@ -209,6 +213,21 @@ def check_judges(plan: Plan) -> list[Judged]:
     if problems:
         raise SpecError(*problems)
     return judges
+
+
+def _unfit(judge: Judge) -> str | None:
+    """Why a judge cannot decide a metric of refusals; None if it can."""
+    if judge.spec.kind == "pointwise" and judge.bounds == (1.0, 3.0) and not judge.spec.criteria:
+        return None
+    return (
+        f"it decides a metric of refusals: expected kind pointwise with scale 1 (no refusal) to 3 (full refusal), as "
+        f"judges/refusal has; got kind {judge.spec.kind}."
+    )
+
+
+def _deciding(metrics: Iterable[MetricUse]) -> list[str]:
+    """The judges that decide metrics of a card: ``{metric: refusal, judge: NAME}``."""
+    return [name for use in metrics if isinstance(name := use.settings.get("judge"), str)]
 
 
 def _uses(plan: Plan) -> list[JudgeUse]:
@@ -223,7 +242,7 @@ def _uses(plan: Plan) -> list[JudgeUse]:
     ]
     problems: list[str] = []
     for task in plan.tasks:
-        for name in task.spec.judges:
+        for name in dict.fromkeys([*task.spec.judges, *_deciding(task.spec.metrics)]):
             use = uses.get(name)
             if use is not None:
                 if use.tasks is not None and task.name not in use.tasks:

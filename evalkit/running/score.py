@@ -29,6 +29,7 @@ __all__ = [
     "MetricLike",
     "Scored",
     "build_metrics",
+    "kinds_at",
     "part_of",
     "right_or_wrong",
     "score_blocks",
@@ -146,6 +147,14 @@ def score_blocks(
     return Scored(found.ids, clusters, by_name, measured, results, parts)
 
 
+def kinds_at(scored: Scored, place: int) -> dict[str, str]:
+    """Metric → class that the sample at this place fell into, for metrics with classes."""
+    listed = {
+        name: measured.kinds for name, measured in scored.measured.items() if measured.kinds is not None
+    }
+    return {name: kind for name, kinds in listed.items() if (kind := kinds[place]) is not None}
+
+
 def statistics_of(run: Mapping[str, Any]) -> StatisticsSpec:
     """The ``statistics`` of a run's study, from ``run.json``."""
     return StatisticsSpec.model_validate((run.get("study") or {}).get("statistics") or {})
@@ -161,7 +170,8 @@ def _rows_of(values: Sequence[str]) -> dict[str, list[int]]:
 
 def part_of(measured: Measured, rows: list[int]) -> Measured:
     """What was measured of some of the samples."""
-    return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels)
+    kinds = None if measured.kinds is None else [measured.kinds[row] for row in rows]
+    return Measured(measured.statistics[rows], [measured.scores[row] for row in rows], measured.labels, kinds)
 
 
 def _build(item: MetricLike) -> Metric:
@@ -202,6 +212,7 @@ def _result(
         bounds=metric.bounds,
         strict=exact,
     )
+    told = None if measured.kinds is None else Counter(measured.kinds)
     method = "|ci:clopper-pearson" if interval.method == "clopper-pearson" else ""
     return Result(
         metric=metric.name,
@@ -213,6 +224,7 @@ def _result(
         unscored=int((~scored).sum()),
         higher_is_better=metric.higher_is_better,
         signature=f"{metric.signature()}|bs:{RESAMPLES}|rs:{seed}{method}",
+        classes=None if told is None else {kind: told[kind] for kind in metric.classes},
     )
 
 

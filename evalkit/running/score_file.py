@@ -16,7 +16,7 @@ from evalkit.errors import DataError, OutputFolderError
 from evalkit.records import Choice, Output, Sample, Unscored
 from evalkit.running.blocks import BLOCK
 from evalkit.running.plan import task_metrics
-from evalkit.running.score import MetricLike, Scored, build_metrics, score_blocks, score_task
+from evalkit.running.score import MetricLike, Scored, build_metrics, kinds_at, score_blocks, score_task
 
 __all__ = ["score_file", "score_rows"]
 
@@ -64,7 +64,7 @@ def score_file(
         metrics: As for ``score_rows``; none where a task is named, which has its own.
         task: Score as this task does, with its ``extract:`` and metrics. A row without a target is matched with
             the task's test row of the same id.
-        samples: Where to write ``{"id", "scores": {METRIC: number | {"unscored": why}}}``, a row a line.
+        samples: Where to write ``{"id", "scores": {METRIC: number | {"unscored": why}}, "classes"?}``, a row a line.
         confidence: Two-sided level of the intervals.
         seed: Of the bootstrap.
 
@@ -214,6 +214,8 @@ def _write_samples(scored: Scored, path: Path) -> None:
                 plain = {
                     name: s.to_json() if isinstance(s, Unscored) else float(s) for name, s in scores.items()
                 }
-                file.write(json.dumps({"id": id_, "scores": plain}, ensure_ascii=False) + "\n")
+                kinds = kinds_at(scored, index)
+                row = {"id": id_, "scores": plain, **({"classes": kinds} if kinds else {})}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
         raise OutputFolderError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -29,7 +29,7 @@ from evalkit.running.plan import BaseChoice, Plan, Planned, task_metrics
 from evalkit.running.progress import Progress
 from evalkit.running.remote import check_servers, make_remote, takes_chats
 from evalkit.running.results import status_of, write_results
-from evalkit.running.score import Scored, score_task
+from evalkit.running.score import Scored, kinds_at, score_task
 from evalkit.running.train import train_candidate
 from evalkit.signature import digest
 from evalkit.specs.study import (
@@ -274,6 +274,8 @@ def _score(
         if request.kind == "conversation" and isinstance(request.prompt, list) and isinstance(written, list):
             row["conversation"] = as_spoken(request.prompt, written)
             written = written[-1] if written else ""
+        if kinds := kinds_at(scored, i):
+            row["classes"] = kinds
         if read[i].text != written:
             row["extracted"] = read[i].text
         if sample.cluster is not None:

