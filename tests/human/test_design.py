@@ -136,6 +136,12 @@ def test_raters_without_work_are_refused(mail_run, export, single) -> None:
         export(mail_run(), "csv", single, tasks=["mial"])
 
 
+def test_checks_need_a_question_with_choices(mail_run, export) -> None:
+    asked = QuestionsSpec.model_validate({"questions": [{"name": "why", "ask": "Why?", "kind": "text"}]})
+    with pytest.raises(DataError, match="leave --checks out"):
+        export(mail_run(), "csv", asked, checks=1)
+
+
 def test_questions_of_a_judge() -> None:
     rubric = {"1": "bad", "5": "good"}
     judge = JudgeSpec(

@@ -59,6 +59,19 @@ def test_people_stay_apart_in_json_min(single: Any) -> None:
     assert alone[0].rater == "rater-1"  # one annotator: whose sheet it was
 
 
+def test_remarks_are_kept_whole_and_choices_lose_their_meaning(single: Any, paired: Any) -> None:
+    def read(spec: Any, **said: Any) -> Any:
+        result = [{"from_name": name, "value": value} for name, value in said.items()]
+        task = {"data": {"item": "9f31c2ab-000-c4d5e6f7"}, "annotations": [{"result": result}]}
+        return label_studio_lines([task], "a.json", {"9f31c2ab": spec})[0][0].values
+
+    rated = {"q1_coherence": {"choices": ["5 – every sentence follows"]}}
+    remark = "A bit off – see line 3"
+    assert read(single, **rated, q4_remark={"text": [remark]}) == {"coherence": "5", "remark": remark}
+    better = {"q1_better": {"choices": ["A – is better"]}}
+    assert read(paired, **better, q2_why={"text": ["tie – nearly"]}) == {"better": "A", "why": "tie – nearly"}
+
+
 def test_annotations_that_are_none(single: Any) -> None:
     item = "9f31c2ab-000-c4d5e6f7"
     task = {"data": {"item": item}, "annotations": [{"result": ["nothing"], "lead_time": float("nan")}]}

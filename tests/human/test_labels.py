@@ -68,6 +68,17 @@ def test_labels_become_scores_comparisons_and_the_report(mail_run, export, singl
     assert "human:coherence" in page
 
 
+def test_remarks_and_answers_that_are_all_alike_stand_in_the_report(mail_run, export, single) -> None:
+    run = mail_run(text=plain)
+    made = export(run, "csv", single, raters=2, overlap=1.0)
+    files = [fill(path, lambda row: {"coherence": "4", "remark": "Fine."}) for path in made.files]
+    import_and_report(run.path, files)
+    page = (run.path / "report.html").read_text("utf-8").split('id="people"')[1]
+    assert "free text" in page
+    assert "all said the same" in page  # no agreement beyond chance can be had, though items are in common
+    assert "no items in common" not in page
+
+
 def test_weights_are_honoured_in_results_and_gate(mail_run, export, take, single) -> None:
     """Hájek's estimate by hand: samples that were likelier to be shown count for less."""
     run = mail_run(n=40, text=plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,27 @@ def test_what_models_wrote_is_shown_and_never_run(opened, mail_run, export, sing
     )
     assert page.evaluate("window.hit") is None
     assert page.locator("#answers script, #answers img, #answers a").count() == 0
+
+
+def test_what_models_in_a_loop_write_does_not_stop_the_page(opened, mail_run, export, single) -> None:
+    """Two megabytes of lines, and marks without end: each is shown whole, in seconds."""
+    loops = [
+        "Zeile é😀 text\n" * 140_000,  # took 48 s
+        ">" * 5_000 + " deep",  # went out of stack
+        "**a " * 50_000,
+        "|" * 150_000 + "\n" + "|-" * 9_000,
+        "a|\n" + " " * 50_000 + "x",
+        "a\n\n" * 150_000,
+    ]
+    run = mail_run(names=("base",), n=len(loops), text=lambda name, i: loops[i])
+    page = opened(export(run, "html", single).files[0])
+    page.keyboard.press("Enter")
+    page.set_default_timeout(15_000)
+    seen = set()
+    for _ in loops:
+        seen.add(re.sub(r"[\s>|-]", "", page.locator("#answers .text").text_content()))
+        page.keyboard.press("ArrowRight")
+    assert seen == {re.sub(r"[\s>|-]", "", text) for text in loops}
 
 
 def test_right_to_left_and_code(opened, mail_run, export, single) -> None:
