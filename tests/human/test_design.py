@@ -151,6 +151,10 @@ def test_questions_of_a_judge() -> None:
     assert [one.name for one in asked.questions] == ["tone.warm", "tone.brief"]
     assert asked.questions[0].anchors == rubric
     assert asked.reference
+    own = {"criterion": "brief", "ask": "No word too many?", "rubric": {"1": "rambles", "5": "to the point"}}
+    judge = JudgeSpec(judge="tone", kind="pointwise", rubric=rubric, criteria=["warm", own])
+    brief = judge_questions(judge).questions[1]  # what the judge itself is asked about it
+    assert (brief.ask, brief.anchors) == ("brief: No word too many?", own["rubric"])
     listed = judge_questions(JudgeSpec(judge="safe", kind="checklist", questions=["Polite?", "True?"]))
     assert [(one.name, one.ask, one.kind) for one in listed.questions] == [
         ("safe.1", "Polite?", "yes_no"),

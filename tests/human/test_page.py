@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from evalkit.human.questions import QuestionsSpec
 from evalkit.human.records import read_labels
 
 
@@ -190,6 +191,23 @@ def test_every_control_has_a_name(opened, mail_run, export, single) -> None:
     assert page.get_by_role("radiogroup", name="Is the answer coherent?").get_by_role("radio").count() == 5
     assert page.get_by_role("textbox", name="Anything worth noting?").count() == 1
     assert page.get_by_role("radio", name="5 every sentence follows").count() == 1
+
+
+def test_the_key_of_a_rating_is_its_number(opened, mail_run, export) -> None:
+    scales = {"zero": (0, 10), "two": (2, 6), "ten": (1, 10), "minus": (-2, 2)}
+    asked = QuestionsSpec.model_validate(
+        {
+            "questions": [
+                {"name": name, "ask": name, "kind": "rating", "scale": {"low": low, "high": high}}
+                for name, (low, high) in scales.items()
+            ]
+        }
+    )
+    page = opened(export(mail_run(), "html", asked).files[0])
+    page.keyboard.press("Enter")
+    for key in "9", "4", "0", "3":
+        page.keyboard.press(key)
+    assert page.evaluate("answersOf(data.lines[0])") == {"zero": "9", "two": "4", "ten": "10", "minus": "0"}
 
 
 def test_shortcuts_can_be_turned_off(opened, mail_run, export, single) -> None:

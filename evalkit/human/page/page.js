@@ -68,7 +68,7 @@ function blocks(text, depth = 0) {
       i++;
       made.append(el("pre", { tabIndex: 0 }, code.join("\n")));
     } else if (head) {
-      made.append(el("h4", { dir: "auto" }, inline(head[2])));
+      made.append(el("h3", { dir: "auto" }, inline(head[2])));
       i++;
     } else if (/^\s{0,3}([-*_])(\s*\1){2,}\s*$/.test(line)) {
       made.append(el("hr"));
@@ -202,6 +202,14 @@ function draw(focus = true) {
   }
 }
 
+// The key of each option: of a rating its own number, else its place.
+function keysOf(question) {
+  const values = question.options.map(([value]) => value);
+  if (question.kind === "rating" && values.every((value) => /^(\d|10)$/.test(value)))
+    return values.map((value) => (value !== "10" ? value : values.includes("0") ? "" : "0"));
+  return values.map((_, place) => "1234567890"[place] || "");
+}
+
 function field(question, number, given) {
   const id = `q${number}`;
   const box = el("fieldset", { id, className: "" });
@@ -221,7 +229,7 @@ function field(question, number, given) {
   question.options.forEach(([value, meaning], place) => {
     const input = el("input", { type: "radio", name: id, value, checked: given === value });
     input.addEventListener("change", () => { mark(number); answer(number, value); });
-    const key = place < 9 ? String(place + 1) : place === 9 ? "0" : "";
+    const key = keysOf(question)[place];
     const words = el("span");
     if (value !== key) words.append(el("span", { className: "value", dir: "auto" }, visible(value)), " ");
     if (meaning && meaning !== value) words.append(el("span", { className: "meaning", dir: "auto" }, visible(meaning)));
@@ -348,8 +356,7 @@ function keys(event) {
   if (event.key === "Escape" && inText) return event.target.blur();
   if (inText || event.ctrlKey || !state.shortcuts) return;
   const radio = event.target.type === "radio";
-  const number = "1234567890".indexOf(event.key);
-  if (event.key.length === 1 && number >= 0) choose(number);
+  if (/^\d$/.test(event.key)) choose(event.key);
   else if (event.key === "ArrowRight" && !radio) go(Math.min(state.at + 1, data.lines.length - 1));
   else if (event.key === "ArrowLeft" && !radio) go(state.at - 1);
   else if (event.key === "ArrowDown" && !radio && data.questions.length > 1) move(1);
@@ -368,12 +375,12 @@ function move(step) {
   $(`q${active}`).scrollIntoView({ block: "nearest" });
 }
 
-function choose(place) {
+function choose(key) {
   const question = data.questions[active];
-  const option = question.options[place];
-  if (!option) return;
+  const place = keysOf(question).indexOf(key);
+  if (place < 0) return;
   $(`q${active}`).querySelectorAll("input")[place].checked = true;
-  answer(active, option[0]);
+  answer(active, question.options[place][0]);
   const open = openIn(data.lines[state.at])[0];
   if (open) {
     mark(data.questions.indexOf(open));
