@@ -187,9 +187,9 @@ def _of_task(
 
 def _check_shares(sheets: Sequence[Sheet], samples: int) -> None:
     if not all(sheet.lines for sheet in sheets):
+        many = "1 sample" if samples == 1 else f"{samples} samples"
         raise DataError(
-            f"{len(sheets)} raters for {samples} sample{'s' * (samples != 1)} that can be shown: some would get nothing. "
-            "Name fewer raters."
+            f"{len(sheets)} raters for {many} that can be shown: some would get nothing. Name fewer raters."
         )
 
 

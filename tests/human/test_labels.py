@@ -19,6 +19,7 @@ from evalkit.api import import_labels as import_and_report
 from evalkit.errors import DataError
 from evalkit.gates.evaluate import evaluate_run
 from evalkit.human.key import Export, KeyRow
+from evalkit.human.layer import question_rows
 from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import Label, label_from_json, read_labels
 from evalkit.human.sampling import choose
@@ -163,6 +164,27 @@ def test_agreement_is_krippendorffs_and_raters_are_described(mail_run, export, t
     (row,) = [one for one in run.results()["comparisons"] if one["metric"] == "human:coherence"]
     assert mixed["differences"][0]["difference"] == pytest.approx(row["difference"])  # balanced: parts cancel
     assert (first["checks"], first["repeated"], first["repeats"]) == (2, 1.0, 4)
+
+
+def test_answers_to_one_sample_are_no_independent_items() -> None:
+    """Four candidates with the same labels: as much as is known from one, not four times as much."""
+    rng = np.random.default_rng(2)
+    asked = [Question(name="safe", ask="Safe?", kind="yes_no")]
+    truth = rng.random(40) < 0.5
+    said = {who: np.where(rng.random(40) < 0.8, truth, ~truth) for who in ("ann", "ben")}
+
+    def widths(names: str) -> list[float]:
+        labels = [
+            Label(name, "t", str(i), "safe", who, bool(said[who][i]), item=f"{name}{i}{who}")
+            for name in names
+            for who in said
+            for i in range(40)
+        ]
+        (row,) = question_rows(labels, asked)
+        assert row["shared"] == 40 * len(names)
+        return [row[name]["high"] - row[name]["low"] for name in ("alpha", "fleiss", "cohen")]
+
+    assert widths("abcd") == pytest.approx(widths("a"), rel=0.05)
 
 
 def test_a_failed_attention_check_shows(mail_run, export, take, single) -> None:
