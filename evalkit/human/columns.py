@@ -64,12 +64,18 @@ def filled_lines(grid: Grid, exports: Mapping[str, Export]) -> tuple[list[Filled
             [],
             [f"{grid.name}: no column holds item ids such as 9f31c2ab-017-c4d5e6f7; keep the column 'item'."],
         )
-    head = place[0]
-    names = [str(cell) for cell in grid.rows[head][1]]
-    body = [(number, cells) for number, cells in grid.rows[head + 1 :] if any(cell.strip() for cell in cells)]
-    first = next((cells[place[1]].strip() for _, cells in body if _at(cells, place[1])), "")
-    spec = (exports.get(first[:8]) or next(iter(exports.values()))).asked
-    columns = _known(names, place[1], spec)
+    first, item = place
+    body = [(number, cells) for number, cells in grid.rows[first:] if any(cell.strip() for cell in cells)]
+    export = next((_at(cells, item).strip() for _, cells in body if _at(cells, item)), "")[:8]
+    spec = (exports.get(export) or next(iter(exports.values()))).asked
+    heads = [
+        cells for _, cells in grid.rows[:first]
+    ]  # the nearest of those that name the most columns, if any
+    head = max(reversed(heads), key=lambda cells: len(_known(cells, item, spec).known), default=())
+    names = [
+        _at(head, number) for number in range(max(len(cells) for cells in (head, *(c for _, c in body))))
+    ]
+    columns = _known(names, item, spec)
     _find_texts(columns, names, body, spec, exports, grid.name)
     problems = _guess(columns, names, body, spec, grid.name)
     if problems:
@@ -78,7 +84,7 @@ def filled_lines(grid: Grid, exports: Mapping[str, Export]) -> tuple[list[Filled
 
 
 def _item_column(grid: Grid) -> tuple[int, int] | None:
-    """(index of the head's row, column) of the item ids: the column with the most of them."""
+    """(index of the first row with one, column) of the item ids: the column with the most of them."""
     counts: dict[int, int] = {}
     first: dict[int, int] = {}
     for index, (_, cells) in enumerate(grid.rows):
@@ -89,14 +95,16 @@ def _item_column(grid: Grid) -> tuple[int, int] | None:
     if not counts:
         return None
     column = max(counts, key=lambda one: counts[one])
-    return max(first[column] - 1, 0), column
+    return first[column], column
 
 
 def _known(names: Sequence[str], item: int, spec: QuestionsSpec) -> _Columns:
     columns = _Columns(item)
-    wanted = {_plain(question.name): question.name for question in spec.questions}
+    wanted = dict.fromkeys(RATERS, "rater") | dict.fromkeys(SECONDS, "seconds")
     wanted |= {_plain(name): name for name in text_columns(spec)}
-    wanted |= dict.fromkeys(RATERS, "rater") | dict.fromkeys(SECONDS, "seconds")
+    wanted |= {
+        _plain(question.name): question.name for question in spec.questions
+    }  # one may be called "time"
     for number, name in enumerate(names):
         key = _plain(decode_cell(name).partition(":")[0])
         part = re.fullmatch(r"(.+) \((\d+)\)", key)
@@ -137,7 +145,7 @@ def _find_texts(
         best = max(hits, key=lambda number: hits[number], default=None)
         if best is not None and hits[best] * 2 >= max(len(shown), 1):
             columns.known[column] = best
-            columns.notes.append(f"{where}: the column {_short(names[best])} is read as {column!r}.")
+            columns.notes.append(f"{where}: {_called(names, best)} is read as {column!r}.")
 
 
 def _guess(
@@ -175,7 +183,7 @@ def _guess(
             break
         columns.known[single[0]] = number
         free.remove(number)
-        columns.notes.append(f"{where}: the column {_short(names[number])} is read as {single[0]!r}.")
+        columns.notes.append(f"{where}: {_called(names, number)} is read as {single[0]!r}.")
         fits = {name: [one for one in places if one != number] for name, places in fits.items()}
     open_ = [
         name for name in fits if any(question.name == name for question in missing if question.kind != "text")
@@ -184,15 +192,15 @@ def _guess(
     rest = sorted(free + texts)
     if len(remarks) == 1 and len(rest) == 1 and not open_:
         columns.known[remarks[0]] = rest[0]
-        columns.notes.append(f"{where}: the column {_short(names[rest[0]])} is read as {remarks[0]!r}.")
+        columns.notes.append(f"{where}: {_called(names, rest[0])} is read as {remarks[0]!r}.")
         return []
     if open_ and free:
-        listed = ", ".join(_short(names[number]) for number in free)
+        listed = ", ".join(_called(names, number) for number in free)
         return [
             f"{where}: no column is named {name!r}, and it could be any of {listed}: rename it."
             for name in open_
         ]
-    columns.notes += [f"{where}: the column {_short(names[number])} is not read." for number in rest]
+    columns.notes += [f"{where}: {_called(names, number)} is not read." for number in rest]
     return []
 
 
@@ -243,5 +251,8 @@ def _long(cell: str) -> bool:
     return len(cell) > 300 or "\n" in cell.strip()
 
 
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 40 else name[:39] + "…")
+def _called(names: Sequence[str], number: int) -> str:
+    name = names[number]
+    if not name.strip():
+        return f"column {number + 1}, which has no head,"
+    return f"the column {name if len(name) <= 40 else name[:39] + '…'!r}"

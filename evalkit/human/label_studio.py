@@ -124,15 +124,13 @@ def _control(question: Question, number: int, target: str) -> Sequence[str]:
 
 
 def _values(annotation: Mapping[str, Any], spec: QuestionsSpec) -> Iterator[tuple[str, str]]:
-    names = {
-        _control_name(question, number): question.name for number, question in enumerate(spec.questions, 1)
-    }
+    names = {_control_name(question, number): question for number, question in enumerate(spec.questions, 1)}
     for region in annotation.get("result") or []:
         question = names.get(str(region.get("from_name")))
         value = region.get("value") or {}
         said = value.get("choices") or value.get("text")
         if question is not None and said:
-            yield question, _plain(said)
+            yield question.name, _plain(question, said)
 
 
 def _flat(row: Mapping[str, Any], spec: QuestionsSpec) -> dict[str, str]:
@@ -143,18 +141,15 @@ def _flat(row: Mapping[str, Any], spec: QuestionsSpec) -> dict[str, str]:
         if isinstance(said, dict):
             said = said.get("choices")
         if said not in (None, "", []):
-            found[question.name] = _plain(said)
+            found[question.name] = _plain(question, said)
     return found
 
 
-def _plain(said: Any) -> str:
-    first = said[0] if isinstance(said, list) else said
-    text = unmark(str(first))
-    return (
-        text.partition(" – ")[0]
-        if text[:2] in ("A ", "B ") or text.startswith(("tie –", "both bad –"))
-        else text
-    )
+def _plain(question: Question, said: Any) -> str:
+    """What was said; of a choice that comes with its meaning (``A – is better``) the choice."""
+    text = unmark(str(said[0] if isinstance(said, list) else said))
+    full = {f"{value} – {meaning}": value for value, meaning in question.options if meaning != value}
+    return full.get(text, text)
 
 
 def _who(annotation: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ def question_rows(labels: Sequence[Label], questions: Iterable[Question], *, see
 
     Agreement is over what two or more raters answered: Krippendorff's alpha, nominal, and ordinal for ratings;
     Fleiss' kappa; and with two raters in all Cohen's kappa. An answer that several candidates gave counts once.
+    Intervals resample samples with all their answers: on a hard one raters differ about each of them.
     """
     rows = []
     for question in questions:
@@ -43,10 +44,10 @@ def question_rows(labels: Sequence[Label], questions: Iterable[Question], *, see
         row |= {"agreed": None, "shared": 0}
         if question.kind != "text":
             row["answers"] = {name: counts[name] for name in _order(question, counts)}
-            shared = [raters for raters in said.values() if len(raters) > 1]
+            shared = {subject: raters for subject, raters in said.items() if len(raters) > 1}
             row["shared"] = len(shared)
             if shared:
-                row |= _agreement(shared, question, seed) | {"agreed": _agreed(shared)}
+                row |= _agreement(shared, question, seed) | {"agreed": _agreed(shared.values())}
         rows.append(row)
     return rows
 
@@ -191,20 +192,23 @@ def _by_subject(labels: Iterable[Label]) -> dict[Subject, dict[str, Any]]:
     return found
 
 
-def _agreement(shared: Sequence[Mapping[str, Any]], question: Question, seed: int) -> Json:
+def _agreement(shared: Mapping[Subject, Mapping[str, Any]], question: Question, seed: int) -> Json:
     values = sorted(
-        {label for raters in shared for label in raters.values()}, key=lambda one: (str(type(one)), one)
+        {label for said in shared.values() for label in said.values()}, key=lambda one: (str(type(one)), one)
     )
-    raters = sorted({rater for said in shared for rater in said})
+    raters = sorted({rater for said in shared.values() for rater in said})
     codes = np.full((len(shared), len(raters)), -1, dtype=np.int64)
-    for row, said in enumerate(shared):
+    for row, said in enumerate(shared.values()):
         for rater, label in said.items():
             codes[row, raters.index(rater)] = values.index(label)
+    samples = [f"{task}\0{id_}" for task, id_, _, _ in shared]
     level: Level = "ordinal" if question.kind == "rating" else "nominal"
-    fleiss, items = fleiss_kappa(codes, seed=seed)
-    cohen = cohen_kappa(codes[:, 0], codes[:, 1], seed=seed) if len(raters) == 2 else None
+    alpha = krippendorff_alpha(codes, level=level, clusters=samples, seed=seed)
+    fleiss, items = fleiss_kappa(codes, clusters=samples, seed=seed)
+    both = len(raters) == 2
+    cohen = cohen_kappa(codes[:, 0], codes[:, 1], clusters=samples, seed=seed) if both else None
     return {
-        "alpha": {**_ends(krippendorff_alpha(codes, level=level, seed=seed)), "level": level},
+        "alpha": {**_ends(alpha), "level": level},
         "fleiss": {**_ends(fleiss), "items": items},
         "cohen": None if cohen is None else _ends(cohen),
     }
@@ -214,7 +218,7 @@ def _ends(interval: Interval) -> Json:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _agreed(shared: Sequence[Mapping[str, Any]]) -> float:
+def _agreed(shared: Iterable[Mapping[str, Any]]) -> float:
     """Share of pairs of raters that said the same, averaged over items."""
     shares = []
     for said in shared:

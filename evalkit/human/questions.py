@@ -195,10 +195,13 @@ def judge_questions(judge: JudgeSpec) -> QuestionsSpec:
             for number, check in enumerate(judge.questions, 1)
         ]
     else:
-        rating = {"kind": "rating", "scale": judge.scale, "anchors": judge.rubric}
-        asks = [f"{criterion.criterion}: {about}" for criterion in judge.criteria] or [about]
+        rating = {"kind": "rating", "scale": judge.scale}
+        asks = [
+            (f"{one.criterion}: {one.ask or about}", one.rubric or judge.rubric) for one in judge.criteria
+        ] or [(about, judge.rubric)]
         questions = [
-            {"name": name, "ask": ask, **rating} for name, ask in zip(_names(judge), asks, strict=True)
+            {"name": name, "ask": ask, "anchors": rubric, **rating}
+            for name, (ask, rubric) in zip(_names(judge), asks, strict=True)
         ]
     return QuestionsSpec(questions=[Question(**one) for one in questions], reference=judge.reference)
 

@@ -89,14 +89,16 @@ def understand(lines: Iterable[Filled], exports: Mapping[str, Export]) -> Unders
                     f"{line.where}, column {question.name!r}: expected {expected(question)}, got {_short(cell)}."
                 )
                 continue
-            before = seen.setdefault((line.item, question.name, rater), (value, line.where))
-            if before[0] != value:
+            key = (line.item, question.name, rater)
+            before = seen.get(key)
+            if before is None:
+                seen[key] = (value, line.where)
+                _take(found, line, row, rater, question, value)
+            elif before[0] != value:
                 found.problems.append(
                     f"{line.where}, column {question.name!r}: {rater} says {_short(value)} here and "
                     f"{_short(before[0])} in {before[1]} about the same item {line.item}: keep one of them."
                 )
-            elif before[1] == line.where:
-                _take(found, line, row, rater, question, value)
         found.empty += not answered
     return found
 

@@ -50,8 +50,7 @@ def xlsx_grids(path: Path) -> list[Grid]:
     from openpyxl import load_workbook
 
     try:
-        with path.open("rb") as file:  # openpyxl leaves a file open that it could not read
-            book = load_workbook(file, data_only=True)
+        book = load_workbook(io.BytesIO(path.read_bytes()), data_only=True)  # it leaves a broken file open
     except Exception as error:  # a broken file shows anywhere in zip, XML or openpyxl, with any exception
         raise DataError(f"{path}: not readable as XLSX: {error}. Save it again as XLSX.") from error
     grids = [

@@ -62,7 +62,7 @@ def read_answers(path: Path) -> Answers:
         DataError: One line for every bad row: not JSON, a field missing or of the wrong type, an id twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold U+2028 bare
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

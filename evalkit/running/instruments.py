@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -189,9 +189,7 @@ def metric_validity(folder: RunFolder, results: Mapping[str, Any]) -> list[Json]
         questions = [metric for metric in metrics if metric.startswith("human:")]
         if not questions:
             continue
-        rows = [
-            (str(row["id"]), row.get("scores") or {}) for name in names for row in folder.samples(name, task)
-        ]
+        rows = [row for name in names for row in folder.samples(name, task)]
         for question in questions:
             for metric in metrics:
                 if not metric.startswith("human:"):
@@ -203,19 +201,21 @@ def metric_validity(folder: RunFolder, results: Mapping[str, Any]) -> list[Json]
 
 
 def _validity(
-    rows: list[tuple[str, Mapping[str, Any]]], metric: str, question: str, same: bool, seed: int
+    rows: Sequence[Mapping[str, Any]], metric: str, question: str, same: bool, seed: int
 ) -> Json | None:
     both = [
-        (id_, float(scores[metric]) * (1 if same else -1), float(scores[question]))
-        for id_, scores in rows
-        if _is_number(scores.get(metric)) and _is_number(scores.get(question))
+        row
+        for row in rows
+        if all(_is_number((row.get("scores") or {}).get(name)) for name in (metric, question))
     ]
     if len(both) < FEWEST:
         return None
-    samples = [id_ for id_, _, _ in both]
-    scores, people = np.array([one[1] for one in both]), np.array([one[2] for one in both])
-    correlation = rank_correlation(scores, people, samples, seed=seed)
-    accuracy, pairs = pairwise_accuracy(scores, people, samples, seed=seed)
+    samples = [str(row["id"]) for row in both]
+    scores = np.array([float(row["scores"][metric]) for row in both]) * (1 if same else -1)
+    people = np.array([float(row["scores"][question]) for row in both])
+    weights = np.array([(row.get("weights") or {}).get(question, 1.0) for row in both])
+    correlation = rank_correlation(scores, people, samples, weights=weights, seed=seed)
+    accuracy, pairs = pairwise_accuracy(scores, people, samples, weights=weights, seed=seed)
     return {
         "question": question,
         "metric": metric,

@@ -191,12 +191,12 @@ def to_preferences(run: str | Path, question: str | None = None) -> list[Json]:
 def _merge(folder: RunFolder, found: Understood) -> tuple[int, int, int, int]:
     path = folder.path / FOLDER / "labels.jsonl"
     kept = {_identity(label): label for label in read_labels(path, repeats=True)}
-    new = changed = same = 0
+    # What a rater said of a line is one label to them, however many candidates gave that answer.
+    counts: dict[str, set[tuple[str, ...]]] = {"new": set(), "changed": set(), "same": set()}
     for label in found.labels:
         before = kept.get(_identity(label))
-        new += before is None
-        same += before is not None and before.label == label.label
-        changed += before is not None and before.label != label.label
+        what = "new" if before is None else "same" if before.label == label.label else "changed"
+        counts[what].add(label.key)
         kept[_identity(label)] = label
     write_atomically(path, labels_text(kept.values()))
     checks_path = folder.path / FOLDER / "checks.jsonl"
@@ -205,7 +205,8 @@ def _merge(folder: RunFolder, found: Understood) -> tuple[int, int, int, int]:
     write_atomically(
         checks_path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in checks.values())
     )
-    return new, changed, same, len(kept)
+    new, changed, same = (len(keys) for keys in counts.values())
+    return new, changed, same, len({label.key for label in kept.values()})
 
 
 def _identity(label: Label) -> tuple[str, ...]:

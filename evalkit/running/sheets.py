@@ -115,6 +115,10 @@ def export_sheets(
     folder = find_run(run)
     results = folder.results()
     how = design or Design()
+    if how.checks and not any(question.options for question in asked.questions):
+        raise DataError(
+            "An attention check asks for a choice, and no question here has any: leave --checks out."
+        )
     names = _known(candidates, [entry["name"] for entry in results["candidates"]], "candidate", folder)
     shown = _known(tasks, _readable(results), "task", folder)
     if how.block is None and len(names) > MANY:
@@ -183,8 +187,9 @@ def _of_task(
 
 def _check_shares(sheets: Sequence[Sheet], samples: int) -> None:
     if not all(sheet.lines for sheet in sheets):
+        many = "1 sample" if samples == 1 else f"{samples} samples"
         raise DataError(
-            f"{len(sheets)} raters for {samples} samples that can be shown: some would get nothing. Name fewer raters."
+            f"{len(sheets)} raters for {many} that can be shown: some would get nothing. Name fewer raters."
         )
 
 

@@ -92,7 +92,12 @@ def cohen_kappa(
 
 
 def fleiss_kappa(
-    codes: Codes, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    codes: Codes,
+    *,
+    clusters: Sequence[str] | None = None,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> tuple[Interval, int]:
     """Fleiss' kappa of any number of raters, who need not be the same for every item.
 
@@ -102,6 +107,7 @@ def fleiss_kappa(
 
     Args:
         codes: (items, raters), −1 where a rater gave no label.
+        clusters: (items,) what is resampled together, where several rows are about one item.
         confidence: Two-sided level of the interval.
         resamples: Of the bootstrap over items.
         seed: Of its draws.
@@ -120,7 +126,9 @@ def fleiss_kappa(
     shared = n >= 2
     if complete.sum() < COMPLETE_SHARE * max(int(shared.sum()), 1):
         complete = shared
-    counts, n = counts[complete & shared], n[complete & shared]
+    counted = complete & shared
+    counts, n = counts[counted], n[counted]
+    named = None if clusters is None else [name for name, kept in zip(clusters, counted, strict=True) if kept]
     apart = (n**2 - (counts**2).sum(1)) / (n * (n - 1))
 
     def value(totals: Array) -> Array:
@@ -128,7 +136,7 @@ def fleiss_kappa(
         return _one_minus(totals[..., 0] / totals[..., 1], 1 - (shares**2).sum(-1))
 
     rows = np.concatenate([apart[:, None], np.ones((len(n), 1)), counts], axis=1)
-    return _interval(_Statistics(rows, value, apart), confidence, resamples, seed), len(n)
+    return _interval(_Statistics(rows, value, apart), confidence, resamples, seed, named), len(n)
 
 
 def krippendorff_alpha(

@@ -136,6 +136,12 @@ def test_raters_without_work_are_refused(mail_run, export, single) -> None:
         export(mail_run(), "csv", single, tasks=["mial"])
 
 
+def test_checks_need_a_question_with_choices(mail_run, export) -> None:
+    asked = QuestionsSpec.model_validate({"questions": [{"name": "why", "ask": "Why?", "kind": "text"}]})
+    with pytest.raises(DataError, match="leave --checks out"):
+        export(mail_run(), "csv", asked, checks=1)
+
+
 def test_questions_of_a_judge() -> None:
     rubric = {"1": "bad", "5": "good"}
     judge = JudgeSpec(
@@ -145,6 +151,10 @@ def test_questions_of_a_judge() -> None:
     assert [one.name for one in asked.questions] == ["tone.warm", "tone.brief"]
     assert asked.questions[0].anchors == rubric
     assert asked.reference
+    own = {"criterion": "brief", "ask": "No word too many?", "rubric": {"1": "rambles", "5": "to the point"}}
+    judge = JudgeSpec(judge="tone", kind="pointwise", rubric=rubric, criteria=["warm", own])
+    brief = judge_questions(judge).questions[1]  # what the judge itself is asked about it
+    assert (brief.ask, brief.anchors) == ("brief: No word too many?", own["rubric"])
     listed = judge_questions(JudgeSpec(judge="safe", kind="checklist", questions=["Polite?", "True?"]))
     assert [(one.name, one.ask, one.kind) for one in listed.questions] == [
         ("safe.1", "Polite?", "yes_no"),

@@ -35,7 +35,9 @@ def test_configuration_and_tasks_are_valid_and_its_answers_are_read(
     for task in tasks:
         assert studio.validate_task({"id": 1, **task}, validate_regions_only=False)
     # An annotation that Label Studio makes up itself for this configuration, by its published schemas.
-    annotation = studio.generate_sample_annotation()
+    # It leaves a question open now and then.
+    made_up = (studio.generate_sample_annotation() for _ in range(100))
+    annotation = next(one for one in made_up if len(one["result"]) == len(asked.questions))
     assert studio.validate_annotation(annotation)
     given = [{**task, "annotations": [annotation]} for task in tasks]
     lines, problems = label_studio_lines(given, "export.json", {tasks[0]["data"]["item"][:8]: asked})
@@ -57,6 +59,19 @@ def test_people_stay_apart_in_json_min(single: Any) -> None:
     assert [(line.rater, line.values["safe"]) for line in lines] == [("user-7", "yes"), ("user-8", "no")]
     alone, _ = label_studio_lines(rows[:1], "min.json", {"9f31c2ab": single})
     assert alone[0].rater == "rater-1"  # one annotator: whose sheet it was
+
+
+def test_remarks_are_kept_whole_and_choices_lose_their_meaning(single: Any, paired: Any) -> None:
+    def read(spec: Any, **said: Any) -> Any:
+        result = [{"from_name": name, "value": value} for name, value in said.items()]
+        task = {"data": {"item": "9f31c2ab-000-c4d5e6f7"}, "annotations": [{"result": result}]}
+        return label_studio_lines([task], "a.json", {"9f31c2ab": spec})[0][0].values
+
+    rated = {"q1_coherence": {"choices": ["5 – every sentence follows"]}}
+    remark = "A bit off – see line 3"
+    assert read(single, **rated, q4_remark={"text": [remark]}) == {"coherence": "5", "remark": remark}
+    better = {"q1_better": {"choices": ["A – is better"]}}
+    assert read(paired, **better, q2_why={"text": ["tie – nearly"]}) == {"better": "A", "why": "tie – nearly"}
 
 
 def test_annotations_that_are_none(single: Any) -> None:

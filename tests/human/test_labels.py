@@ -19,6 +19,7 @@ from evalkit.api import import_labels as import_and_report
 from evalkit.errors import DataError
 from evalkit.gates.evaluate import evaluate_run
 from evalkit.human.key import Export, KeyRow
+from evalkit.human.layer import question_rows
 from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import Label, label_from_json, read_labels
 from evalkit.human.sampling import choose
@@ -66,6 +67,17 @@ def test_labels_become_scores_comparisons_and_the_report(mail_run, export, singl
     page = (run.path / "report.html").read_text("utf-8")
     assert '<h2 id="h-people">People</h2>' in page
     assert "human:coherence" in page
+
+
+def test_remarks_and_answers_that_are_all_alike_stand_in_the_report(mail_run, export, single) -> None:
+    run = mail_run(text=plain)
+    made = export(run, "csv", single, raters=2, overlap=1.0)
+    files = [fill(path, lambda row: {"coherence": "4", "remark": "Fine."}) for path in made.files]
+    import_and_report(run.path, files)
+    page = (run.path / "report.html").read_text("utf-8").split('id="people"')[1]
+    assert "free text" in page
+    assert "all said the same" in page  # no agreement beyond chance can be had, though items are in common
+    assert "no items in common" not in page
 
 
 def test_weights_are_honoured_in_results_and_gate(mail_run, export, take, single) -> None:
@@ -152,6 +164,27 @@ def test_agreement_is_krippendorffs_and_raters_are_described(mail_run, export, t
     (row,) = [one for one in run.results()["comparisons"] if one["metric"] == "human:coherence"]
     assert mixed["differences"][0]["difference"] == pytest.approx(row["difference"])  # balanced: parts cancel
     assert (first["checks"], first["repeated"], first["repeats"]) == (2, 1.0, 4)
+
+
+def test_answers_to_one_sample_are_no_independent_items() -> None:
+    """Four candidates with the same labels: as much as is known from one, not four times as much."""
+    rng = np.random.default_rng(2)
+    asked = [Question(name="safe", ask="Safe?", kind="yes_no")]
+    truth = rng.random(40) < 0.5
+    said = {who: np.where(rng.random(40) < 0.8, truth, ~truth) for who in ("ann", "ben")}
+
+    def widths(names: str) -> list[float]:
+        labels = [
+            Label(name, "t", str(i), "safe", who, bool(said[who][i]), item=f"{name}{i}{who}")
+            for name in names
+            for who in said
+            for i in range(40)
+        ]
+        (row,) = question_rows(labels, asked)
+        assert row["shared"] == 40 * len(names)
+        return [row[name]["high"] - row[name]["low"] for name in ("alpha", "fleiss", "cohen")]
+
+    assert widths("abcd") == pytest.approx(widths("a"), rel=0.05)
 
 
 def test_a_failed_attention_check_shows(mail_run, export, take, single) -> None:

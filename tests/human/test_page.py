@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalkit.human.questions import QuestionsSpec
 from evalkit.human.records import read_labels
 
 
@@ -108,6 +110,27 @@ def test_what_models_wrote_is_shown_and_never_run(opened, mail_run, export, sing
     assert page.locator("#answers script, #answers img, #answers a").count() == 0
 
 
+def test_what_models_in_a_loop_write_does_not_stop_the_page(opened, mail_run, export, single) -> None:
+    """Two megabytes of lines, and marks without end: each is shown whole, in seconds."""
+    loops = [
+        "Zeile é😀 text\n" * 140_000,  # took 48 s
+        ">" * 5_000 + " deep",  # went out of stack
+        "**a " * 50_000,
+        "|" * 150_000 + "\n" + "|-" * 9_000,
+        "a|\n" + " " * 50_000 + "x",
+        "a\n\n" * 150_000,
+    ]
+    run = mail_run(names=("base",), n=len(loops), text=lambda name, i: loops[i])
+    page = opened(export(run, "html", single).files[0])
+    page.keyboard.press("Enter")
+    page.set_default_timeout(15_000)
+    seen = set()
+    for _ in loops:
+        seen.add(re.sub(r"[\s>|-]", "", page.locator("#answers .text").text_content()))
+        page.keyboard.press("ArrowRight")
+    assert seen == {re.sub(r"[\s>|-]", "", text) for text in loops}
+
+
 def test_right_to_left_and_code(opened, mail_run, export, single) -> None:
     texts = ["שלום! החבילה בדרך.\n\n```\nif x: y\n```", "plain"]
     run = mail_run(names=("base",), n=2, text=lambda name, i: texts[i])
@@ -168,6 +191,23 @@ def test_every_control_has_a_name(opened, mail_run, export, single) -> None:
     assert page.get_by_role("radiogroup", name="Is the answer coherent?").get_by_role("radio").count() == 5
     assert page.get_by_role("textbox", name="Anything worth noting?").count() == 1
     assert page.get_by_role("radio", name="5 every sentence follows").count() == 1
+
+
+def test_the_key_of_a_rating_is_its_number(opened, mail_run, export) -> None:
+    scales = {"zero": (0, 10), "two": (2, 6), "ten": (1, 10), "minus": (-2, 2)}
+    asked = QuestionsSpec.model_validate(
+        {
+            "questions": [
+                {"name": name, "ask": name, "kind": "rating", "scale": {"low": low, "high": high}}
+                for name, (low, high) in scales.items()
+            ]
+        }
+    )
+    page = opened(export(mail_run(), "html", asked).files[0])
+    page.keyboard.press("Enter")
+    for key in "9", "4", "0", "3":
+        page.keyboard.press(key)
+    assert page.evaluate("answersOf(data.lines[0])") == {"zero": "9", "two": "4", "ten": "10", "minus": "0"}
 
 
 def test_shortcuts_can_be_turned_off(opened, mail_run, export, single) -> None:

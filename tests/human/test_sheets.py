@@ -262,6 +262,45 @@ def test_long_remarks_and_edited_answers_are_seen_under_other_heads(mail_run, ex
         take(run, path)
 
 
+@pytest.mark.parametrize("above", [None, [], ["for example"]])
+def test_a_head_that_is_missing_or_stands_further_up(mail_run, export, take, single, above) -> None:
+    """No line is taken for a head, and a row in between is not either."""
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+
+    def change(rows: list[list[str]]) -> list[list[str]]:
+        fill(rows)
+        return rows[1:] if above is None else [rows[0], above, *rows[1:]]
+
+    done = take(run, rewrite_csv(path, change))
+    answered = {(label.item, label.question) for label in labels_of(run)}
+    lost = above is None  # without a head nothing tells a remark from other texts
+    assert done.new == len(answered) == 24 * (3 if lost else 4)
+    assert lost == any("column 9, which has no head, is not read" in note for note in done.notes)
+
+
+def test_a_question_called_time_is_asked_like_any_other(mail_run, export, take) -> None:
+    asked = QuestionsSpec(
+        questions=[Question(name=name, ask="?", kind="rating") for name in ("time", "annotator")]
+    )
+    run = mail_run()
+    path = export(run, "csv", asked).files[0]
+    take(run, rewrite_csv(path, lambda rows: [rows[0], *([*row[:5], "3", "4"] for row in rows[1:])]))
+    said = {(label.question, label.label, label.rater, label.seconds) for label in labels_of(run)}
+    assert said == {("time", 3, "rater-1", None), ("annotator", 4, "rater-1", None)}
+
+
+def test_an_answer_of_two_candidates_and_a_file_named_twice_count_once(
+    mail_run, export, take, single
+) -> None:
+    run = mail_run(text=lambda name, i: f"same {i}" if i < 6 else f"{name} {i}")
+    path = rewrite_csv(export(run, "csv", single).files[0], fill)
+    done = take(run, path, path)
+    assert (done.new, done.same, done.total) == (18 * 4, 0, 18 * 4)
+    again = take(run, path)
+    assert (again.new, again.changed, again.same, again.total) == (0, 0, 18 * 4, 18 * 4)
+
+
 def test_long_columns_that_are_nobodys_are_named(mail_run, export, take, single) -> None:
     run = mail_run()
     path = export(run, "csv", single).files[0]

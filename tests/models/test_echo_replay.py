@@ -8,7 +8,7 @@ import pytest
 from evalkit.errors import DataError
 from evalkit.models.base import Model
 from evalkit.models.echo import EchoModel
-from evalkit.models.replay import ReplayModel, unknown_tasks
+from evalkit.models.replay import ReplayModel, read_answers, unknown_tasks
 from evalkit.records import Generation, Request
 
 
@@ -59,6 +59,12 @@ def test_replay_hands_out_what_was_recorded(tmp_path: Path) -> None:
     assert [output.text for output in outputs] == [["x", "y"], "Größe", ""]
     assert [output.finish for output in outputs] == ["stop", "stop", "error"]
     assert outputs[2].error == "o.jsonl has no answer with this id for task 't'"
+
+
+def test_line_separators_of_unicode_do_not_end_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    path.write_text('{"task": "t", "id": "1", "output": "one\u2028two\x85three"}\n', "utf-8")
+    assert read_answers(path) == {"t": {"1": "one\u2028two\x85three"}}
 
 
 def test_the_fingerprint_is_of_the_tasks_rows(tmp_path: Path) -> None:

@@ -181,6 +181,21 @@ def test_how_well_metrics_predict_people(run: RunFolder) -> None:
     assert found["good"]["n"] == 400
 
 
+def test_how_well_metrics_predict_people_uses_the_weights(run: RunFolder) -> None:
+    """Of two halves of the samples one, in which the metric is turned round, stands for next to nothing."""
+    names = [entry["name"] for entry in run.results()["candidates"]]
+    for name in names:
+        rows = list(run.samples(name, "chat"))
+        for place, row in enumerate(rows):
+            odd = place % 2
+            row["scores"]["good"] *= -1 if odd else 1
+            row["weights"] = {"human:quality": 1e-6 if odd else 2.0}
+        run.write_samples(name, "chat", rows)
+    found = {row["metric"]: row for row in metric_validity(run, run.results())}
+    assert found["good"]["accuracy"]["value"] > 0.75
+    assert found["good"]["spearman"]["value"] > 0.7
+
+
 def test_position_bias_stands_in_the_page(run: RunFolder) -> None:
     rows = [
         Judgement(

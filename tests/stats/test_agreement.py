@@ -180,3 +180,31 @@ def test_intervals_over_items_cover() -> None:
         hits += [each.low <= 0.64 <= each.high for each in found]  # type: ignore[operator]
     assert (hits / 300 >= 0.92).all()  # 95 % with its sampling error at 300 runs: ±2.5 points
     assert (hits / 300 <= 0.98).all()
+
+
+def test_intervals_over_samples_cover_where_answers_of_one_depend_on_each_other() -> None:
+    """40 samples with four answers each; on half of the samples raters hardly agree about any of them."""
+
+    def draw(samples: int) -> Any:
+        spread = np.where(rng.random(samples) < 0.5, 0.2, 1.6)[:, None, None]
+        worth = rng.normal(3, 1, samples)[:, None] + rng.normal(0, 0.4, (samples, 4))
+        said = worth[:, :, None] + spread * rng.normal(size=(samples, 4, 2))
+        return np.clip(np.rint(said), 1, 5).astype(np.int64).reshape(-1, 2) - 1
+
+    rng = np.random.default_rng(5)
+    many = draw(50_000)
+    truths = (
+        krippendorff_alpha(many, level="interval", resamples=1).value,
+        fleiss_kappa(many, resamples=1)[0].value,
+    )
+    clusters = [str(row // 4) for row in range(160)]
+    hits = np.zeros((2, 2))  # clustered, not; alpha, kappa
+    for seed in range(300):
+        table = draw(40)
+        for way, named in enumerate((clusters, None)):
+            alpha = krippendorff_alpha(table, level="interval", clusters=named, resamples=600, seed=seed)
+            kappa, _ = fleiss_kappa(table, clusters=named, resamples=600, seed=seed)
+            found = zip((alpha, kappa), truths, strict=True)
+            hits[way] += [each.low <= truth <= each.high for each, truth in found]
+    assert (hits[0] / 300 >= 0.92).all()
+    assert (hits[1] / 300 < 0.9).all()  # what taking answers for independent would give

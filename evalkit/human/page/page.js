@@ -12,11 +12,11 @@ let unsaved = false;
 
 function el(tag, settings = {}, ...children) {
   const made = document.createElement(tag);
+  made.append(...children); // before dir="auto", which reads all there is at every addition
   for (const [name, value] of Object.entries(settings)) {
     if (name in made && name !== "list") made[name] = value;
     else made.setAttribute(name, value);
   }
-  made.append(...children);
   return made;
 }
 
@@ -30,28 +30,33 @@ function visible(text) {
 }
 
 /* ---- Markdown, the part that models write; anything else stays as it is ---- */
-function inline(text, into) {
+const LONG = 20000; // characters of a line in which no marks are looked for: an endless one would take minutes
+const DEEP = 8; // quotes within quotes; models in a loop write thousands
+
+function inline(text) {
+  const made = document.createDocumentFragment();
+  if (text.length > LONG) return made.append(text), made;
   const mark = /(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)|\*\*(?=\S)([\s\S]*?\S)\*\*|(?<![\w*])\*(?=[^\s*])([^*]*?[^\s*])\*(?![\w*])|\[([^\]\n]+)\]\(([^)\s]+)\)/;
   let rest = text;
   for (let found; (found = mark.exec(rest)); ) {
-    into.append(rest.slice(0, found.index));
-    if (found[1]) into.append(el("code", {}, found[2]));
-    else if (found[3] !== undefined) inline(found[3], into.appendChild(el("strong")));
-    else if (found[4] !== undefined) inline(found[4], into.appendChild(el("em")));
-    else into.append(`${found[5]} (${found[6]})`); // a link is read, not followed
+    made.append(rest.slice(0, found.index));
+    if (found[1]) made.append(el("code", {}, found[2]));
+    else if (found[3] !== undefined) made.append(el("strong", {}, inline(found[3])));
+    else if (found[4] !== undefined) made.append(el("em", {}, inline(found[4])));
+    else made.append(`${found[5]} (${found[6]})`); // a link is read, not followed
     rest = rest.slice(found.index + found[0].length);
   }
-  into.append(rest);
-  return into;
+  made.append(rest);
+  return made;
 }
 
 function cells(line) {
   return line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 }
 
-function blocks(text) {
+function blocks(text, depth = 0) {
   const lines = text.split("\n");
-  const made = [];
+  const made = document.createDocumentFragment();
   for (let i = 0; i < lines.length; ) {
     const line = lines[i];
     const fence = /^\s{0,3}(```+|~~~+)/.exec(line);
@@ -61,43 +66,42 @@ function blocks(text) {
       const code = [];
       for (i++; i < lines.length && !lines[i].trim().startsWith(fence[1]); i++) code.push(lines[i]);
       i++;
-      made.push(el("pre", { tabIndex: 0 }, code.join("\n")));
+      made.append(el("pre", { tabIndex: 0 }, code.join("\n")));
     } else if (head) {
-      made.push(inline(head[2], el("h4", { dir: "auto" })));
+      made.append(el("h3", { dir: "auto" }, inline(head[2])));
       i++;
     } else if (/^\s{0,3}([-*_])(\s*\1){2,}\s*$/.test(line)) {
-      made.push(el("hr"));
+      made.append(el("hr"));
       i++;
     } else if (item.test(line)) {
       const ordered = /\d/.test(item.exec(line)[2]);
-      const list = el(ordered ? "ol" : "ul", { dir: "auto" });
-      if (ordered) list.start = parseInt(item.exec(line)[2], 10);
+      const entries = document.createDocumentFragment();
+      const start = ordered ? { start: parseInt(item.exec(line)[2], 10) } : {};
       for (let found; i < lines.length && (found = item.exec(lines[i])); i++) {
-        const one = inline(found[3], el("li"));
-        if (found[1].length >= 2) one.className = found[1].length >= 5 ? "in2" : "in1";
-        list.append(one);
+        const inset = found[1].length >= 5 ? "in2" : found[1].length >= 2 ? "in1" : "";
+        entries.append(el("li", { className: inset }, inline(found[3])));
       }
-      made.push(list);
-    } else if (/^\s{0,3}>/.test(line)) {
+      made.append(el(ordered ? "ol" : "ul", { dir: "auto", ...start }, entries));
+    } else if (/^\s{0,3}>/.test(line) && depth < DEEP) {
       const quote = [];
       for (; i < lines.length && /^\s{0,3}>/.test(lines[i]); i++) quote.push(lines[i].replace(/^\s{0,3}>\s?/, ""));
-      made.push(el("blockquote", { dir: "auto" }, ...blocks(quote.join("\n"))));
-    } else if (line.includes("|") && /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*$/.test(lines[i + 1] || "")) {
+      made.append(el("blockquote", { dir: "auto" }, blocks(quote.join("\n"), depth + 1)));
+    } else if (line.includes("|") && line.length < LONG && (lines[i + 1] || "").length < LONG && /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)+\|?\s*$/.test(lines[i + 1] || "")) {
       const table = el("table", { tabIndex: 0 });
-      table.append(el("tr", {}, ...cells(line).map((cell) => inline(cell, el("th", { scope: "col", dir: "auto" })))));
-      for (i += 2; i < lines.length && lines[i].includes("|"); i++)
-        table.append(el("tr", {}, ...cells(lines[i]).map((cell) => inline(cell, el("td", { dir: "auto" })))));
-      made.push(table);
+      table.append(el("tr", {}, ...cells(line).map((cell) => el("th", { scope: "col", dir: "auto" }, inline(cell)))));
+      for (i += 2; i < lines.length && lines[i].includes("|") && lines[i].length < LONG; i++)
+        table.append(el("tr", {}, ...cells(lines[i]).map((cell) => el("td", { dir: "auto" }, inline(cell)))));
+      made.append(table);
     } else if (!line.trim()) {
       i++;
     } else {
-      const paragraph = el("p", { dir: "auto" });
+      const paragraph = document.createDocumentFragment();
       for (let first = true; i < lines.length && lines[i].trim(); i++, first = false) {
         if (!first && (/^\s{0,3}(```|~~~|>)/.test(lines[i]) || item.test(lines[i]) || /^#{1,6}\s/.test(lines[i]))) break;
         if (!first) paragraph.append(el("br"));
-        inline(lines[i], paragraph);
+        paragraph.append(inline(lines[i]));
       }
-      made.push(paragraph);
+      made.append(el("p", { dir: "auto" }, paragraph));
     }
   }
   return made;
@@ -107,7 +111,7 @@ function shown(text, plain = state.plain) {
   const safe = visible(text);
   if (!safe.trim()) return el("p", { className: "empty" }, "(empty)");
   if (plain) return el("div", { className: "text plain", dir: "auto" }, safe);
-  return el("div", { className: "text" }, ...blocks(safe));
+  return el("div", { className: "text" }, blocks(safe));
 }
 
 /* ---- keeping what was answered ---- */
@@ -198,6 +202,14 @@ function draw(focus = true) {
   }
 }
 
+// The key of each option: of a rating its own number, else its place.
+function keysOf(question) {
+  const values = question.options.map(([value]) => value);
+  if (question.kind === "rating" && values.every((value) => /^(\d|10)$/.test(value)))
+    return values.map((value) => (value !== "10" ? value : values.includes("0") ? "" : "0"));
+  return values.map((_, place) => "1234567890"[place] || "");
+}
+
 function field(question, number, given) {
   const id = `q${number}`;
   const box = el("fieldset", { id, className: "" });
@@ -217,7 +229,7 @@ function field(question, number, given) {
   question.options.forEach(([value, meaning], place) => {
     const input = el("input", { type: "radio", name: id, value, checked: given === value });
     input.addEventListener("change", () => { mark(number); answer(number, value); });
-    const key = place < 9 ? String(place + 1) : place === 9 ? "0" : "";
+    const key = keysOf(question)[place];
     const words = el("span");
     if (value !== key) words.append(el("span", { className: "value", dir: "auto" }, visible(value)), " ");
     if (meaning && meaning !== value) words.append(el("span", { className: "meaning", dir: "auto" }, visible(meaning)));
@@ -344,8 +356,7 @@ function keys(event) {
   if (event.key === "Escape" && inText) return event.target.blur();
   if (inText || event.ctrlKey || !state.shortcuts) return;
   const radio = event.target.type === "radio";
-  const number = "1234567890".indexOf(event.key);
-  if (event.key.length === 1 && number >= 0) choose(number);
+  if (/^\d$/.test(event.key)) choose(event.key);
   else if (event.key === "ArrowRight" && !radio) go(Math.min(state.at + 1, data.lines.length - 1));
   else if (event.key === "ArrowLeft" && !radio) go(state.at - 1);
   else if (event.key === "ArrowDown" && !radio && data.questions.length > 1) move(1);
@@ -364,12 +375,12 @@ function move(step) {
   $(`q${active}`).scrollIntoView({ block: "nearest" });
 }
 
-function choose(place) {
+function choose(key) {
   const question = data.questions[active];
-  const option = question.options[place];
-  if (!option) return;
+  const place = keysOf(question).indexOf(key);
+  if (place < 0) return;
   $(`q${active}`).querySelectorAll("input")[place].checked = true;
-  answer(active, option[0]);
+  answer(active, question.options[place][0]);
   const open = openIn(data.lines[state.at])[0];
   if (open) {
     mark(data.questions.indexOf(open));
