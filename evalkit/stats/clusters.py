@@ -14,8 +14,9 @@ from evalkit.stats.resampling import Array
 __all__ = ["design_effect"]
 
 WEIGHT = 0.25
-"""Of the largest deff, in clusters; found by simulation: covers 93 % and more from 40 clusters, no more than 96 %
-on average over shares from 0.05 to 0.95 and correlations within clusters from 0 to 0.5."""
+"""Of the largest deff, in clusters; found by simulation of clusters of five, on average over shares from 0.02 to 0.98:
+with a correlation of 0.2 covers 96.5 % at 4 clusters and 95 % at 40. A tenth would cover 95.6 % at 4, but 88 % instead
+of 90 % where the correlation is 0.5. With that, shares near 0 or 1 are held in 91 % at 40 clusters, whatever it is."""
 
 
 def design_effect(right: Array, sizes: Array) -> float:

@@ -190,14 +190,18 @@ def test_a_change_does_again_only_what_it_changes(project: Project) -> None:
     evalkit.run(project(("Name the colour.", "Which colour?")), progress=heard)
     assert [name for name in heard.stages if not name.startswith("load")] == [
         "answer few · colours",
+        "answer few · colours · again",
         "answer few · pick",
+        "answer few · pick · again",
     ]
     heard = Recording()
     evalkit.run(project(("rank: 4", "rank: 2")), progress=heard)
     assert [name for name in heard.stages if not name.startswith("load")] == [
         "train r4",
         "answer r4 · colours",
+        "answer r4 · colours · again",
         "answer r4 · pick",
+        "answer r4 · pick · again",
     ]
 
 
