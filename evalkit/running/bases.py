@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import CandidateError
+from evalkit.models.beside import PREFIX
 from evalkit.models.chat import has_chat_template
 from evalkit.models.devices import device_kind
 from evalkit.models.loading import STACK, Base, load_base
@@ -141,7 +142,7 @@ class LazyBase:
         files = {
             path.relative_to(resolved.path).as_posix(): file_sha256(path)
             for path in sorted(resolved.path.rglob("*"))
-            if path.is_file() and path.suffix not in _WEIGHTS
+            if path.is_file() and path.suffix not in _WEIGHTS and not path.name.startswith(PREFIX)
         }
         return digest(
             {
