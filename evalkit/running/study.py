@@ -77,8 +77,9 @@ def run_stages(
         if not members:
             continue
         base = None if choice is None else LazyBase(choice, cache, progress)
-        for member in members:
-            _do(member, plan, base, cache, folder, progress, train_only, budget)
+        adapters = _adapters(members, plan, base, cache, folder, progress)
+        for member in [] if train_only else members:
+            _do(member, plan, base, adapters.get(member.planned.name), cache, folder, progress, budget)
             if not finished:
                 _write(plan, everything, folder, "partial")
         del base
@@ -88,25 +89,49 @@ def run_stages(
     return everything
 
 
-def _do(
-    member: Done,
+def _adapters(
+    members: Sequence[Done],
     plan: Plan,
     base: LazyBase | None,
     cache: Cache,
     folder: RunFolder,
     progress: Progress,
-    train_only: bool,
-    budget: Budget,
-) -> None:
-    """Train, answer and score one candidate; what it cannot do is its error, not the run's."""
-    name = member.planned.name
-    try:
-        started = time.monotonic()
-        adapter = make_adapter(member, plan, base, cache, folder, progress)
+) -> dict[str, Adapter]:
+    """Train candidates and check every adapter, before any of them is asked: a wrong one is told of at once."""
+    found: dict[str, Adapter] = {}
+    for member in members:
+        name, started = member.planned.name, time.monotonic()
+        try:
+            adapter = make_adapter(member, plan, base, cache, folder, progress)
+            if adapter is not None:
+                found[name] = adapter
+        except DroppedError:
+            member.dropped = True
+        except CandidateError as error:
+            member.fail(error, progress)
+        finally:
+            if base is not None:
+                base.forget(name)
         spent = {} if base is None else base.training_seconds
         member.seconds["train"] = spent.get(name, time.monotonic() - started)
-        if train_only:
-            return
+    return found
+
+
+def _do(
+    member: Done,
+    plan: Plan,
+    base: LazyBase | None,
+    adapter: Adapter | None,
+    cache: Cache,
+    folder: RunFolder,
+    progress: Progress,
+    budget: Budget,
+) -> None:
+    """Answer and score one candidate; what it cannot do is its error, not the run's."""
+    if member.error is not None or member.dropped:
+        return
+    name = member.planned.name
+    try:
         for task in plan.tasks:
             if isinstance(member.planned.spec, ApiCandidate):
                 model: Model = make_remote(member.planned.spec, plan.study, budget, name)
@@ -121,11 +146,8 @@ def _do(
             member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
             member.missed(outputs)
             _tell_unanswered(member, task, outputs, progress)
-    except DroppedError:
-        member.dropped = True
     except CandidateError as error:
-        member.error = str(error)
-        progress.say(f"{name} could not be done: {error}")
+        member.fail(error, progress)
     finally:
         if base is not None:
             base.forget(name)
