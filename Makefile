@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MODELS := smollm2-135m-instruct-q4_1 minilm
 
-.PHONY: demo test check lint types bench-train bench-score bench-metrics bench-judge bench-statistics clean
+.PHONY: demo test check lint types bench-train bench-score bench-gpu bench-metrics bench-judge bench-statistics clean
 
 demo: .venv/demo  ## Train two adapters on the embedded model and compare them with the base
 	$(BIN)/evalkit model pull $(firstword $(MODELS))
@@ -22,7 +22,10 @@ bench-metrics: .venv/dev  ## ROUGE, BLEU, chrF, BERTScore and the sandbox beside
 	$(BIN)/python benchmarks/metrics.py
 
 bench-score: .venv/dev  ## The scoring engine beside lm-evaluation-harness, on the same rows (QUICK=1: fewer)
-	$(BIN)/python benchmarks/score.py $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/score.py --growth $(if $(QUICK),--quick)
+
+bench-gpu: .venv/dev  ## The same on a GPU in bf16, where there is one
+	$(BIN)/python benchmarks/score.py --growth --device cuda --dtype bf16 $(if $(QUICK),--quick)
 
 bench-judge: .venv/dev  ## Overhead of the client: 10,000 verdicts against a local server of 20 ms
 	$(BIN)/python benchmarks/judge.py
