@@ -165,4 +165,5 @@ def _weight(layer: Any, slot: str) -> torch.Tensor:
     if slot in layer.lora_variant:  # such as DoRA, which scales columns too
         merged: torch.Tensor = layer.lora_variant[slot].merge_safe(layer, slot, weight)
         return merged
-    return weight + layer.get_delta_weight(slot)
+    delta: torch.Tensor = layer.get_delta_weight(slot)
+    return weight + delta
