@@ -103,4 +103,5 @@ def _adapter_of(
         raise CandidateError(f"it is {other.name} merged, which could not be done: {error}") from error
     if adapter is None:
         raise CandidateError(f"{other.name} has no adapter to merge")
+    base.preflight(planned.name, adapter.path, adapter.sha256, planned.form)
     return adapter._replace(name=planned.name, form=planned.form)

@@ -98,17 +98,18 @@ class LazyBase:
             self._progress.done()
         return self._loaded
 
-    def preflight(self, name: str, path: Path, sha256: str) -> tuple[str, ...]:
-        """Check once that an adapter fits; return the warnings for the reader.
+    def preflight(self, name: str, path: Path, sha256: str, form: Form | None = None) -> tuple[str, ...]:
+        """Check once that an adapter fits, and can be merged if it is to be; return the warnings for the reader.
 
         Raises:
             CandidateError: It does not fit this base, or changes nothing (see ``Base.add_adapter``).
         """
         about = {"base": self.fingerprint(), "adapter": sha256, "path": str(path)}
+        about |= {} if form is None else {"form": form}
         key = digest({"stage": "preflight", "version": 1, **about})
         known = self._cache.get_many([key])
         if key not in known:
-            known[key] = list(self.load().add_adapter(name, path))
+            known[key] = list(self.load().add_adapter(name, path, form))
             self._cache.put(key, known[key])
         return tuple(known[key])
 
