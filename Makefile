@@ -22,14 +22,14 @@ bench-gpu: .venv/dev  ## On CUDA: the tests marked gpu, then training and scorin
 	$(BIN)/python -m pytest -m gpu -n 0
 	$(BIN)/python benchmarks/random_model.py build/random-$(SIZE) --size $(SIZE)
 	$(BIN)/python benchmarks/train.py --model build/random-$(SIZE)
-	$(BIN)/python benchmarks/score.py --model build/random-$(SIZE)
+	$(BIN)/python benchmarks/score.py --growth --device cuda --dtype bf16 --model build/random-$(SIZE)
 
 bench-metrics: .venv/dev  ## ROUGE, BLEU, chrF, BERTScore and the sandbox beside their reference implementations
 	$(BIN)/evalkit model pull minilm
 	$(BIN)/python benchmarks/metrics.py
 
 bench-score: .venv/dev  ## The scoring engine beside lm-evaluation-harness, on the same rows (QUICK=1: fewer)
-	$(BIN)/python benchmarks/score.py $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/score.py --growth $(if $(QUICK),--quick)
 
 bench-judge: .venv/dev  ## Overhead of the client: 10,000 verdicts against a local server of 20 ms
 	$(BIN)/python benchmarks/judge.py

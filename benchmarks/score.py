@@ -1,6 +1,7 @@
 """evalkit's scoring engine beside lm-evaluation-harness: the same rows, base, dtype and threads, in one run.
 
-    python benchmarks/score.py [--quick] [--rows choice label …] [--data ../shared/data] [--model NAME] [--out FILE]
+    python benchmarks/score.py [--quick] [--rows choice label …] [--data ../shared/data] [--model NAME] [--growth]
+                               [--device cuda --dtype bf16] [--out FILE]
 
 With ``--out FILE.json`` each row is kept as soon as it is measured, and a row that is there is not measured again.
 Load time stands apart, answers of both are compared, and the tokens that each runs through the model are counted.
@@ -151,10 +152,15 @@ def their_settings(generation: Generation) -> dict[str, Any]:
     }
 
 
-def their_model(path: Path, batch: int, peft: str | None = None) -> Any:
+def our_base(arguments: argparse.Namespace) -> Base:
+    return load_base(arguments.model, quantization="none", dtype=arguments.dtype, device=arguments.device)
+
+
+def their_model(arguments: argparse.Namespace, batch: int, peft: str | None = None) -> Any:
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=str(path), device="cpu", dtype="float32", batch_size=batch, peft=peft)
+    path, dtype = resolve(arguments.model).path, {"fp32": "float32", "bf16": "bfloat16"}[arguments.dtype]
+    return HFLM(pretrained=str(path), device=arguments.device, dtype=dtype, batch_size=batch, peft=peft)
 
 
 def best(lm: Any, requests: Sequence[Request], batches: Sequence[int]) -> Side:
@@ -177,6 +183,7 @@ def in_processes(row: str, arguments: argparse.Namespace, n: int, folder: Path) 
         str(batch),
     ]
     common += ["--threads", str(torch.get_num_threads()), "--rows", row]
+    common += ["--device", arguments.device, "--dtype", arguments.dtype]
     sides = []
     for commands in (
         [["--process", "evalkit", "--adapters", *adapters]],
@@ -194,29 +201,28 @@ def process(arguments: argparse.Namespace) -> None:
     requests = requests_of(arguments.rows[0], read_data(arguments.data), arguments.n)
     adapters = [path for path in arguments.adapters or [] if path]
     if arguments.process == "lm-eval":
-        lm = their_model(
-            resolve(arguments.model).path, arguments.batches[0], adapters[0] if adapters else None
-        )
+        lm = their_model(arguments, arguments.batches[0], adapters[0] if adapters else None)
         theirs(lm, requests, arguments.batches[0])
         return
-    base = load_base(arguments.model, quantization="none", dtype="fp32", device="cpu")
+    base = our_base(arguments)
     ours(base, requests)
     for path in adapters:
         base.add_adapter(path, Path(path))
         ours(base, requests, path)
 
 
-def machine(parameters: int) -> tuple[float, str]:
-    """Measured limits: GFLOP/s of a float32 product of the shape that answers have, and GB/s of a copy."""
-    a, b = torch.randn(512, 2048), torch.randn(2048, 2048)
-    big = torch.randn(1 << 26)
+def machine(base: Base, parameters: int) -> tuple[float, str]:
+    """Measured limits: GFLOP/s of a product of the shape that answers have, in the base's dtype, and GB/s of a copy."""
+    kind = {"dtype": base.placement.torch_dtype, "device": base.device}
+    a, b = torch.randn(512, 2048).to(**kind), torch.randn(2048, 2048).to(**kind)
+    big = torch.randn(1 << 26).to(**kind)
     rate = 2 * a.shape[0] * b.numel() / fastest(lambda: a @ b) / 1e9
     memory = 2 * big.nbytes / fastest(lambda: big.clone()) / 1e9
-    told = f"{torch.get_num_threads()} threads, float32 GEMM {rate:.0f} GFLOP/s, copy {memory:.1f} GB/s; "
+    told = f"{base.device}, {torch.get_num_threads()} threads, {base.dtype} GEMM {rate:.0f} GFLOP/s, "
+    each = 2 * parameters / 1e9
     return (
         rate,
-        told
-        + f"{2 * parameters / 1e9:.2f} GFLOP a token, so at most {rate / (2 * parameters / 1e9):.0f} tokens/s",
+        f"{told}copy {memory:.1f} GB/s; {each:.2f} GFLOP a token, so at most {rate / each:.0f} tokens/s",
     )
 
 
@@ -225,6 +231,8 @@ def fastest(do: Callable[[], object]) -> float:
     for _ in range(8):
         clock = time.perf_counter()
         do()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - clock)
     return min(times)
 
@@ -251,15 +259,42 @@ def kept_rows(file: Path | None) -> dict[str, Any]:
     return kept
 
 
-def growth(base: Base, data: Data) -> None:
-    """How our time grows with samples, shots and choices."""
-    print("\n| choice, samples | shots | choices | seconds | tokens |\n|---|---|---|---|---|")
+GROWTH = [
+    *((n, 8, 77, 0) for n in (1, 4, 16)),
+    *((4, k, 77, 0) for k in (0, 4)),
+    *((4, 8, c, 0) for c in (8, 32)),
+    *((4, 8, 77, adapters) for adapters in (1, 2, 4)),
+]
+"""Samples, shots, choices, adapters beside the base."""
+
+
+def growth(base: Base, data: Data, kept: dict[str, Any], keep: Callable[[], None]) -> None:
+    """How our time grows with samples, shots, choices and adapters; loading the adapters is part of it."""
+    print("\n| choice, samples | shots | choices | adapters | seconds | tokens |\n|---|---|---|---|---|---|")
     shots = data.header.split("\n\n")[:-1]
-    for n, k, c in ((1, 8, 77), (4, 8, 77), (16, 8, 77), (4, 0, 77), (4, 4, 77), (4, 8, 8), (4, 8, 32)):
-        header = "".join(shot + "\n\n" for shot in shots[:k])
-        smaller = Data(header, data.queries, data.intents[:c], data.questions)
-        side = ours(base, requests_of("choice", smaller, n))
-        print(f"| {n} | {k} | {c} | {side.seconds:.2f} | {side.tokens} |", flush=True)
+    ours(base, requests_of("choice", data, 1))
+    for n, k, c, adapters in GROWTH:
+        row = f"growth {n} {k} {c} {adapters}"
+        if row not in kept:
+            header = "".join(shot + "\n\n" for shot in shots[:k])
+            smaller = Data(header, data.queries, data.intents[:c], data.questions)
+            requests = requests_of("choice", smaller, n)
+            with tempfile.TemporaryDirectory() as folder:
+                paths = [Path(folder) / f"adapter{i}" for i in range(adapters)]
+                for i, path in enumerate(paths):
+                    write_random_adapter(base, path, seed=i)
+                clock = time.perf_counter()
+                sides = [ours(base, requests)]
+                for path in paths:
+                    base.add_adapter(path.name, path)
+                    sides.append(ours(base, requests, path.name))
+                    base.remove_adapter(path.name)
+                kept[row] = asdict(Side(time.perf_counter() - clock, sum(side.tokens for side in sides)))
+            keep()
+        print(
+            f"| {n} | {k} | {c} | {adapters} | {kept[row]['seconds']:.2f} | {kept[row]['tokens']} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -272,10 +307,12 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(WHAT), choices=list(WHAT))
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batches", type=int, nargs="+", default=None, help="batch sizes to try")
     parser.add_argument(
-        "--growth", action="store_true", help="how our time grows with samples, shots and choices"
+        "--growth", action="store_true", help="how our time grows with samples, shots, choices and adapters"
     )
     parser.add_argument(
         "--out", type=Path, help="JSON file that keeps the rows; one that is there is gone on with"
@@ -308,17 +345,22 @@ def main() -> None:
     }
     sizes = quick if arguments.quick else full
     clock = time.perf_counter()
-    base = load_base(arguments.model, quantization="none", dtype="fp32", device="cpu")
+    base = our_base(arguments)
     our_load = time.perf_counter() - clock
     clock = time.perf_counter()
-    lm = their_model(resolve(arguments.model).path, 1)
+    lm = their_model(arguments, 1)
     parameters = sum(p.numel() for p in {id(p): p for p in base.model.parameters()}.values())
-    rate, told = machine(parameters)
+    rate, told = machine(base, parameters)
     print(f"{told}. Loading: evalkit {our_load:.1f} s, lm-eval {time.perf_counter() - clock:.1f} s.\n")
     print("| work | n | evalkit | n | lm-eval | ratio a sample | target | same answers | of the GEMM limit |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    kept = kept_rows(arguments.out)
+
+    def keep() -> None:
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
-        kept = kept_rows(arguments.out)
         for row in arguments.rows:
             n, m = sizes[row]
             if row in kept:
@@ -343,10 +385,9 @@ def main() -> None:
                 we, they = ours(base, requests), best(lm, requests[:m], arguments.batches)
             show(row, n, we, they, m, rate, parameters)
             kept[row] = {"n": n, "m": m, "machine": told, "evalkit": asdict(we), "lm_eval": asdict(they)}
-            if arguments.out is not None:
-                arguments.out.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            keep()
     if arguments.growth:
-        growth(base, data)
+        growth(base, data, kept, keep)
 
 
 if __name__ == "__main__":

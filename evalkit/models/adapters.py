@@ -55,10 +55,11 @@ def read_adapter(path: Path) -> tuple[Any, dict[str, Any]]:
             with every B at zero (it would change nothing).
     """
     import torch
-    from peft import PeftConfig
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    with quiet():  # peft imports bitsandbytes, which speaks of a kernel it would like to have
+        from peft import PeftConfig
     settings = read_adapter_config(path)
     try:
         config = PeftConfig.from_pretrained(str(path))
@@ -182,8 +183,10 @@ def _check_effect(base: Base, peft_model: Any, slot: str, path: Path) -> None:
 
     ids = torch.tensor([base.tokenizer(PROBE_TEXT, add_special_tokens=True)["input_ids"]], device=base.device)
     with torch.no_grad():
-        switch(peft_model, None)
-        without = base.model(input_ids=ids, use_cache=False).logits
+        if base.alone is None:  # the same for every adapter
+            switch(peft_model, None)
+            base.alone = base.model(input_ids=ids, use_cache=False).logits
+        without = base.alone
         switch(peft_model, slot)
         with_adapter = base.model(input_ids=ids, use_cache=False).logits
     if not bool(torch.isfinite(with_adapter).all()):

@@ -7,13 +7,12 @@ and modification time of the weights stay the same.
 from __future__ import annotations
 
 import json
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import CandidateError, ModelError
-from evalkit.signature import canonical_json, digest, file_sha256
+from evalkit.models.beside import PREFIX, recall, remember
+from evalkit.signature import digest, file_sha256
 
 __all__ = [
     "HASH_CACHE",
@@ -24,13 +23,11 @@ __all__ = [
     "weights_sha256",
 ]
 
-HASH_CACHE = ".evalkit-sha256.json"
+HASH_CACHE = f"{PREFIX}sha256.json"
 """Name of the file beside the weights that remembers their hash."""
 
 PATHLIKE_KEYS = {"base_model_name_or_path", "revision", "auto_mapping", "peft_version", "inference_mode"}
 """Keys of an adapter_config.json that say where it came from, not what it computes."""
-
-logger = logging.getLogger(__name__)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -120,26 +117,15 @@ def _shards(index: Path) -> list[str]:
 
 def _cached_hashes(folder: Path, files: list[Path]) -> dict[str, str]:
     cache = folder / HASH_CACHE
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent or cut short: hash again
-        known = {}
+    known = recall(cache)
     rows: dict[str, dict[str, Any]] = {}
     for file in files:
         status = file.stat()
         stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        row = known.get(file.name, {}) if isinstance(known, dict) else {}
+        row = known.get(file.name)
+        row = row if isinstance(row, dict) else {}
         fresh = {key: row.get(key) for key in stamp} == stamp and isinstance(row.get("sha256"), str)
         rows[file.name] = row if fresh else {**stamp, "sha256": file_sha256(file)}
     if rows != known:
-        _write_beside(cache, rows)
+        remember(cache, rows)
     return {name: row["sha256"] for name, row in rows.items()}
-
-
-def _write_beside(cache: Path, rows: dict[str, dict[str, Any]]) -> None:
-    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
-    try:
-        temporary.write_text(canonical_json(rows), encoding="utf-8")
-        os.replace(temporary, cache)
-    except OSError as error:  # a shared, read-only folder of models: the hash is only slower there
-        logger.debug("not remembering the hash beside the weights: %s", error)

@@ -44,6 +44,7 @@ class Base:
         quantization: How the weights are held.
         resolved: Name, folder and hash of the weights.
         adapters: Name → the adapter that was loaded under it.
+        alone: Its logits after the text that adapters are checked with, without any of them; None before the first.
     """
 
     model: Any
@@ -52,6 +53,7 @@ class Base:
     quantization: Quantization
     resolved: ResolvedModel
     adapters: dict[str, AdapterSlot] = field(default_factory=dict)
+    alone: Any = field(default=None, repr=False)
     _peft: Any = field(default=None, repr=False)
     _active: str | None = field(default=None, repr=False)
     _replaced: dict[str, Any] = field(default_factory=dict, repr=False)

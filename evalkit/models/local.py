@@ -121,7 +121,7 @@ class LocalModel:
 
     def _engine(self) -> Packed | None:
         """Packed passes of this model, or None where they are not exact."""
-        reason = why_not_packed(self.base.model)
+        reason = why_not_packed(self.base.model, self.base.resolved.path)
         if reason is None:
             return Packed(self.base.model, self.base.device)
         self._tell(f"{reason}: prompts are run in padded batches, and nothing is shared between them.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evalkit.errors import CandidateError
 from evalkit.models.memory import free_bytes
 from evalkit.models.quantizing import quantized_layer
+from evalkit.models.quiet import quiet
 from evalkit.specs.study import Form, Quantization
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def merged_layers(
     """
     import torch
 
-    parts = dict(_parts(model, slot, form))
+    with quiet():  # importing bitsandbytes
+        parts = dict(_parts(model, slot, form))
     if form == "merged":
         needed = sum(_size(layer) for layer in parts.values()) * dtype.itemsize
         if needed > (free := free_bytes(device)):
@@ -162,6 +164,6 @@ def _weight(layer: Any, slot: str) -> torch.Tensor:
         return weight
     if slot in layer.lora_variant:  # such as DoRA, which scales columns too
         merged: torch.Tensor = layer.lora_variant[slot].merge_safe(layer, slot, weight)
-    else:
-        merged = weight + layer.get_delta_weight(slot)
-    return merged
+        return merged
+    delta: torch.Tensor = layer.get_delta_weight(slot)
+    return weight + delta

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from evalkit.models.beside import PREFIX, recall, remember
 from evalkit.models.layouts import Slots
 from evalkit.models.packed import Packed
 from evalkit.models.quiet import quiet
 from evalkit.models.trie import Run
-from evalkit.signature import digest
+from evalkit.signature import digest, file_sha256
 
 __all__ = ["small_model", "why_not_packed"]
 
@@ -19,22 +22,41 @@ TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit; measured 1e-6 where a family is exact."""
 WINDOW = 6
 """Sliding windows and chunks of the small model: shorter than the probe's texts, so that they show."""
+FILE = f"{PREFIX}packed.json"
+"""Name of the file beside the weights that remembers for which stack passes were found to be exact."""
+SOURCES = ("attention", "layouts", "packed", "probe", "trie")
+"""Modules whose code decides it."""
 _known: dict[str, str | None] = {}
 
 
-def why_not_packed(model: Any) -> str | None:
+def why_not_packed(model: Any, folder: Path | None = None) -> str | None:
     """Return why this model cannot be run in packed passes; None where it can.
 
     A random model of the same configuration, with few layers (every kind of layer that the base has), a small
-    vocabulary and short windows, is run both ways in fp32.
+    vocabulary and short windows, is run both ways in fp32. That it can is remembered beside the weights, for the
+    versions and the processor it was found with; that it cannot is found again in every process.
 
     Args:
         model: A transformers model.
+        folder: Of its weights; None: nothing is remembered.
     """
     key = digest(repr(model.config.to_dict()))
     if key not in _known:
-        _known[key] = _try(model)
+        beside, stack = None if folder is None else folder / FILE, digest({"config": key, **_stack()})
+        remembered = {} if beside is None else recall(beside)
+        _known[key] = None if stack in remembered else _try(model)
+        if beside is not None and _known[key] is None and stack not in remembered:
+            remember(beside, {**remembered, stack: "exact"})
     return _known[key]
+
+
+def _stack() -> dict[str, Any]:
+    """What the finding rests on besides the configuration."""
+    return {
+        "versions": [version(name) for name in ("torch", "transformers")],
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "sources": [file_sha256(Path(__file__).with_name(f"{name}.py")) for name in SOURCES],
+    }
 
 
 def small_model(model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from evalkit.specs.study import Quantization
@@ -69,12 +70,12 @@ def quantize_blocks(model: Any, quantization: Quantization, dtype: Any, device: 
     Does nothing for the default block size, for int8 and for no quantisation. The output head and anything tied
     to the embeddings stay in ``dtype``, as when transformers quantises.
     """
+    if quantization.type in ("none", "int8") or quantization.block == DEFAULT_BLOCK:
+        return
     from torch import nn
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert
 
-    if quantization.type in ("none", "int8") or quantization.block == DEFAULT_BLOCK:
-        return
     kept = get_keys_to_not_convert(model)
     for name, module in list(model.named_modules()):
         transposed = isinstance(module, Conv1D)  # gpt2 stores (in, out)
@@ -130,6 +131,10 @@ def secure_gradients(model: Any) -> int:
     are missing, and nothing says so. This switch keeps the weights as they are
     (``evalkit.models.selftest`` checks that it does).
     """
+    if (
+        "bitsandbytes" not in sys.modules
+    ):  # then no layer can be of it, and importing it takes most of a second
+        return 0
     from bitsandbytes.nn import Linear4bit
 
     layers = [module for module in model.modules() if isinstance(module, Linear4bit)]

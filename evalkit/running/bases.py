@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.errors import CandidateError
+from evalkit.models.beside import PREFIX
 from evalkit.models.chat import has_chat_template
 from evalkit.models.devices import device_kind
 from evalkit.models.limits import Limits
@@ -104,17 +105,18 @@ class LazyBase:
             self._progress.done()
         return self._loaded
 
-    def preflight(self, name: str, path: Path, sha256: str) -> tuple[str, ...]:
-        """Check once that an adapter fits; return the warnings for the reader.
+    def preflight(self, name: str, path: Path, sha256: str, form: Form | None = None) -> tuple[str, ...]:
+        """Check once that an adapter fits, and can be merged if it is to be; return the warnings for the reader.
 
         Raises:
             CandidateError: It does not fit this base, or changes nothing (see ``Base.add_adapter``).
         """
         about = {"base": self.fingerprint(), "adapter": sha256, "path": str(path)}
+        about |= {} if form is None else {"form": form}
         key = digest({"stage": "preflight", "version": 1, **about})
         known = self._cache.get_many([key])
         if key not in known:
-            known[key] = list(self.load().add_adapter(name, path))
+            known[key] = list(self.load().add_adapter(name, path, form))
             self._cache.put(key, known[key])
         return tuple(known[key])
 
@@ -148,7 +150,7 @@ class LazyBase:
         files = {
             path.relative_to(resolved.path).as_posix(): file_sha256(path)
             for path in sorted(resolved.path.rglob("*"))
-            if path.is_file() and path.suffix not in _WEIGHTS
+            if path.is_file() and path.suffix not in _WEIGHTS and not path.name.startswith(PREFIX)
         }
         return digest(
             {

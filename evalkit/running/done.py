@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from evalkit.errors import CandidateError
 from evalkit.models.prices import SPENT
 from evalkit.records import Output, TrainingSummary
 from evalkit.running.noise import Noise
 from evalkit.running.plan import Planned
+from evalkit.running.progress import Progress
 from evalkit.running.score import Scored
 
 __all__ = ["Done", "dropped_at"]
@@ -42,6 +44,11 @@ class Done:
     noise: dict[str, Noise] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     money: float | None = None
+
+    def fail(self, error: CandidateError, progress: Progress) -> None:
+        """Note why the candidate could not be done; the others go on."""
+        self.error = str(error)
+        progress.say(f"{self.planned.name} could not be done: {error}")
 
     def missed(self, outputs: Sequence[Output]) -> None:
         """Note what a spent budget left unanswered, and what the answers cost."""

@@ -18,6 +18,7 @@ from evalkit.metrics import Metric
 from evalkit.models.base import Model
 from evalkit.models.prices import Budget
 from evalkit.records import Request, Unscored
+from evalkit.running.adapters import make_adapter
 from evalkit.running.answer import answer
 from evalkit.running.bases import Adapter, LazyBase
 from evalkit.running.cache import Cache
@@ -26,7 +27,7 @@ from evalkit.running.folder import RunFolder
 from evalkit.running.plan import BaseChoice, Plan, task_metrics
 from evalkit.running.progress import Progress
 from evalkit.running.remote import make_remote, takes_chats
-from evalkit.running.study import make_adapter, model_of, requests_of
+from evalkit.running.study import model_of, requests_of
 from evalkit.specs.study import ApiCandidate
 
 __all__ = ["Stepwise"]

@@ -13,12 +13,12 @@ from evalkit.data.dialogue import as_spoken
 from evalkit.data.extract import extract
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
-from evalkit.errors import CandidateError, DroppedError
+from evalkit.errors import CandidateError
 from evalkit.models.base import Model
-from evalkit.models.hashing import adapter_sha256
 from evalkit.models.prices import SPENT, Budget
 from evalkit.models.replay import ReplayModel
 from evalkit.records import Output, Request, Sample, Unscored
+from evalkit.running.adapters import make_adapters
 from evalkit.running.answer import answer
 from evalkit.running.bases import Adapter, LazyBase, LazyModel
 from evalkit.running.cache import Cache
@@ -30,16 +30,14 @@ from evalkit.running.progress import Progress
 from evalkit.running.remote import check_servers, make_remote, takes_chats
 from evalkit.running.results import status_of, write_results
 from evalkit.running.score import Scored, kinds_at, score_task
-from evalkit.running.train import train_candidate
 from evalkit.signature import digest
 from evalkit.specs.study import (
-    AdapterCandidate,
     ApiCandidate,
     PromptCandidate,
     ReplayCandidate,
 )
 
-__all__ = ["make_adapter", "model_of", "requests_of", "run_stages", "sample_content"]
+__all__ = ["model_of", "requests_of", "run_stages", "sample_content"]
 
 
 def run_stages(
@@ -74,8 +72,9 @@ def run_stages(
         if not members:
             continue
         base = None if choice is None else LazyBase(choice, cache, progress)
-        for member in members:
-            _do(member, plan, base, cache, folder, progress, train_only, budget)
+        adapters = make_adapters(members, plan, base, cache, folder, progress)
+        for member in [] if train_only else members:
+            _do(member, plan, base, adapters.get(member.planned.name), cache, folder, progress, budget)
             if not finished:
                 write_results(plan, everything, folder, "partial")
         del base
@@ -89,21 +88,17 @@ def _do(
     member: Done,
     plan: Plan,
     base: LazyBase | None,
+    adapter: Adapter | None,
     cache: Cache,
     folder: RunFolder,
     progress: Progress,
-    train_only: bool,
     budget: Budget,
 ) -> None:
-    """Train, answer and score one candidate; what it cannot do is its error, not the run's."""
+    """Answer and score one candidate; what it cannot do is its error, not the run's."""
+    if member.error is not None or member.dropped:
+        return
     name = member.planned.name
     try:
-        started = time.monotonic()
-        adapter = make_adapter(member, plan, base, cache, folder, progress)
-        spent = {} if base is None else base.training_seconds
-        member.seconds["train"] = spent.get(name, time.monotonic() - started)
-        if train_only:
-            return
         for task in plan.tasks:
             if isinstance(member.planned.spec, ApiCandidate):
                 model: Model = make_remote(member.planned.spec, plan.study, budget, name)
@@ -119,11 +114,8 @@ def _do(
             member.noise[task.name] = _noise(plan, task, model, requests, outputs, member, cache, progress)
             member.missed(outputs)
             _tell_unanswered(member, task, outputs, progress)
-    except DroppedError:
-        member.dropped = True
     except CandidateError as error:
-        member.error = str(error)
-        progress.say(f"{name} could not be done: {error}")
+        member.fail(error, progress)
     finally:
         if base is not None:
             base.forget(name)
@@ -169,53 +161,6 @@ def _tell_unanswered(member: Done, task: Task, outputs: Sequence[Output], progre
         note = f"{task.name}: {len(errors)} of {len(outputs)} samples have no answer: {errors[0]}"
         member.notes.append(note)
         progress.say(f"{member.planned.name} · {note}")
-
-
-def make_adapter(
-    member: Done, plan: Plan, base: LazyBase | None, cache: Cache, folder: RunFolder, progress: Progress
-) -> Adapter | None:
-    """Make the candidate's adapter and check it against its base; None for a candidate without one.
-
-    Raises:
-        DroppedError: Its search dropped it.
-        CandidateError: It could not be made, or does not fit.
-    """
-    planned = member.planned
-    if base is None:
-        return None
-    if planned.kind == "train":
-        trained = train_candidate(planned, plan, base, cache, folder, progress)
-        member.training, member.adapter_sha256 = trained.summary, trained.sha256
-        member.notes.extend(trained.notes)
-        if trained.path is None or trained.sha256 is None:
-            raise DroppedError(f"{planned.name} was {trained.summary.stopped}, as its search asks for")
-        base.preflight(planned.name, trained.path, trained.sha256)
-        return Adapter(planned.name, trained.path, trained.sha256)
-    if isinstance(planned.spec, AdapterCandidate):
-        member.adapter_sha256 = adapter_sha256(planned.spec.path)
-        member.notes.extend(base.preflight(planned.name, planned.spec.path, member.adapter_sha256))
-        return Adapter(planned.name, planned.spec.path, member.adapter_sha256)
-    if planned.form is not None:
-        adapter = _adapter_of(planned, plan, base, cache, folder, progress)
-        member.adapter_sha256 = adapter.sha256
-        return adapter
-    return None
-
-
-def _adapter_of(
-    planned: Planned, plan: Plan, base: LazyBase, cache: Cache, folder: RunFolder, progress: Progress
-) -> Adapter:
-    """The adapter that is merged: another candidate's, as it was made or given."""
-    other = next(candidate for candidate in plan.candidates if candidate.name == planned.of)
-    try:
-        adapter = make_adapter(Done(other), plan, base, cache, folder, progress)
-    except CandidateError as error:
-        if isinstance(error, DroppedError):
-            raise
-        raise CandidateError(f"it is {other.name} merged, which could not be done: {error}") from error
-    if adapter is None:
-        raise CandidateError(f"{other.name} has no adapter to merge")
-    return adapter._replace(name=planned.name, form=planned.form)
 
 
 def model_of(planned: Planned, base: LazyBase | None, adapter: Adapter | None, task: Task) -> Model:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import evalkit
 from evalkit.cli.plan import app
 from evalkit.errors import UserError
+from evalkit.models.loading import load_base
+from evalkit.models.selftest import write_random_adapter
 from evalkit.reporting.text import results_table
 from evalkit.running.folder import RunFolder
+from evalkit.running.progress import Silent
 
 Project = Callable[..., Path]
 ONE = "{rank: 4, max_steps: 6, batch_size: 4, learning_rate: 5.0e-3}}"
@@ -64,13 +70,9 @@ def test_forms_of_a_given_adapter_come_from_the_cache_and_follow_its_bytes(proje
     run = evalkit.run(project(NF4, given))
     stages: list[str] = []
 
-    class Listening:
+    class Listening(Silent):
         def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
             stages.append(name)
-
-        def advance(self, steps: int = 1, note: str = "") -> None: ...
-        def done(self, note: str = "") -> None: ...
-        def say(self, text: str) -> None: ...
 
     again = evalkit.run(project(NF4, given), progress=Listening())
     assert again.results["scores"] == run.results["scores"]
@@ -117,3 +119,36 @@ def test_mistakes_are_told_in_one_line(project: Project, changes: list[tuple[str
         evalkit.run(project(*changes))
     assert told in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_adapter_that_cannot_be_merged_is_told_before_anyone_is_asked(
+    project: Project, tmp_path: Path
+) -> None:
+    project(NF4)
+    base = load_base(str(tmp_path / "tiny"), quantization="nf4", dtype="fp32", device="cpu")
+    write_random_adapter(base, tmp_path / "odd")
+    config = json.loads((tmp_path / "odd/adapter_config.json").read_text())
+    config |= {"target_modules": [*config["target_modules"], "embed_tokens"]}
+    tensors = load_file(tmp_path / "odd/adapter_model.safetensors")
+    prefix = "base_model.model.model.embed_tokens.lora_embedding_"
+    tensors |= {f"{prefix}A": torch.ones(4, 272), f"{prefix}B": torch.ones(64, 4)}
+    (tmp_path / "odd/adapter_config.json").write_text(json.dumps(config))
+    save_file(tensors, tmp_path / "odd/adapter_model.safetensors")
+    recorded = "  - {name: recorded, kind: replay, path: recorded.jsonl}\n"
+    study = project(NF4, (recorded, "  - {name: odd, kind: adapter, path: odd, forms: [merged]}\n"))
+    heard: list[str] = []
+
+    class Listening(Silent):
+        def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+            heard.append(name)
+
+        def say(self, text: str) -> None:
+            heard.append(text)
+
+    run = evalkit.run(study, progress=Listening())
+    assert run.exit_code == 4
+    errors = {entry["name"]: entry["error"] for entry in run.results["candidates"] if entry["error"]}
+    assert list(errors) == ["odd[merged]"]
+    assert "expected LoRA on linear layers" in errors["odd[merged]"]
+    told = [line.startswith("odd[merged] could not be done") for line in heard].index(True)
+    assert told < [line.startswith("answer") for line in heard].index(True)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import evalkit
 from evalkit.running.folder import RunFolder
@@ -347,3 +349,32 @@ def test_grid_and_seeds_are_named_and_trained_each(project: Project) -> None:
     assert [row["name"] for row in trained] == ["r4[rank=2]#1", "r4[rank=2]#2", "r4[rank=4]#1"]
     assert len({row["adapter_sha256"] for row in trained}) == 3
     assert (run.path / "adapters" / "r4[rank=2]#1" / "adapter_model.safetensors").is_file()
+
+
+def test_every_adapter_is_checked_before_anyone_is_asked(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "foreign").mkdir()
+    settings = {
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4,
+        "target_modules": ["q_proj"],
+        "task_type": "CAUSAL_LM",
+    }
+    (tmp_path / "foreign/adapter_config.json").write_text(json.dumps(settings))
+    save_file(
+        {"base_model.model.q.lora_A.weight": torch.ones(2, 2)}, tmp_path / "foreign/adapter_model.safetensors"
+    )
+    given = "  - {name: foreign, kind: adapter, path: foreign}\n"
+    last = "  - {name: recorded, kind: replay, path: recorded.jsonl}\n"
+
+    class Ordered(Recording):
+        def say(self, text: str) -> None:
+            self.stages.append(text)
+
+    heard = Ordered()
+    run = evalkit.run(project((last, last + given)), progress=heard)
+    assert run.exit_code == 4
+    asked = [stage.startswith("answer") for stage in heard.stages].index(True)
+    told = [stage.startswith("foreign could not be done") for stage in heard.stages].index(True)
+    trained = [stage.startswith("train") for stage in heard.stages].index(True)
+    assert trained < told < asked

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -351,3 +353,15 @@ def test_names_are_checked(model_folder: FolderOf, adapter: Path) -> None:
         base.add_adapter("one", adapter)
     with pytest.raises(ValueError, match="loaded: one"), base.use("two"):
         pass
+
+
+def test_a_base_in_full_needs_no_bitsandbytes(model_folder: Callable[[str], Path]) -> None:
+    # Importing it takes most of a second, and on some machines it speaks of a kernel that nobody asked for.
+    script = (
+        "import sys\nfrom evalkit.models.loading import load_base\n"
+        "load_base(sys.argv[1], quantization='none', dtype='fp32', device='cpu')\n"
+        "print('bitsandbytes' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script, str(model_folder("llama"))]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert (found.stdout.strip(), found.stderr.strip()) == ("False", "")

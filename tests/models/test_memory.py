@@ -57,3 +57,38 @@ def test_a_run_ends_where_its_first_batch_cannot_fit(tmp_path: Path, root: Path)
         timeout=300,
     )
     assert done.stdout.splitlines() == ["16000 tokens do not fit", "16 answers, 0 errors"], done.stderr
+
+
+MANY = """
+import resource, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from evalkit.models.loading import load_base
+from evalkit.models.local import LocalModel
+from evalkit.records import Generation, Request
+
+def held():
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
+
+base = load_base(sys.argv[1], quantization="none", dtype="fp32", device="cpu")
+for n in (2_000, 10_000):
+    short = Generation(max_new_tokens=1)
+    asked = [Request(str(i), "generate", f"{i:05d} {'bread ' * (i % 9)}?", short) for i in range(n)]
+    print(sum(output.finish != "error" for output in LocalModel(base).answer(asked)), held())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of held memory from /proc")
+def test_ten_thousand_rows_take_hardly_more_memory_than_two_thousand(tmp_path: Path, root: Path) -> None:
+    write_tiny_model(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, str(tmp_path)],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    (some, before), (all_, after) = (map(int, line.split()) for line in done.stdout.splitlines())
+    assert (some, all_) == (2_000, 10_000), done.stderr
+    assert after - before < 24 << 10  # kB; the questions themselves are 4 MB

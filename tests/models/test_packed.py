@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +21,7 @@ from evalkit.models.loading import Base
 from evalkit.models.local import LocalModel
 from evalkit.models.memory import free_bytes
 from evalkit.models.packed import Packed
-from evalkit.models.probe import why_not_packed
+from evalkit.models.probe import FILE, why_not_packed
 from evalkit.models.trie import Run, merge_prompts
 from evalkit.records import Generation, Output, Request
 
@@ -54,6 +59,33 @@ def test_a_family_that_cannot_be_packed_is_named_and_answers_all_the_same(
     with caplog.at_level(logging.WARNING):
         list(LocalModel(base).answer([Request("1", "generate", "ab", Generation(3))]))
     assert "padded batches" in caplog.text
+
+
+def test_that_passes_are_exact_is_remembered_for_the_stack_it_was_found_with(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # A process of its own each time: within one it is remembered anyway.
+    shutil.copytree(model_folder("qwen2"), tmp_path / "model")
+    script = (
+        "import sys, torch\nfrom pathlib import Path\nfrom transformers import AutoConfig, AutoModelForCausalLM\n"
+        "from evalkit.models.probe import why_not_packed\nfolder = Path(sys.argv[1])\n"
+        "model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))\n"
+        "passes = []\nhook = torch.nn.modules.module.register_module_forward_hook(lambda *_: passes.append(1))\n"
+        "print(why_not_packed(model, folder), len(passes) > 0)\n"
+    )
+
+    def tried() -> str:
+        command = [sys.executable, "-c", script, str(tmp_path / "model")]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert tried() == "None True"
+    assert tried() == "None False"
+    known = tmp_path / "model" / FILE
+    other = {f"{key[:-1]}x": value for key, value in json.loads(known.read_text()).items()}
+    known.write_text(json.dumps(other))  # as another version of torch would have left it
+    assert tried() == "None True"
+    known.write_text("{")
+    assert tried() == "None True"
 
 
 def plain(base: Base, text: list[int]) -> torch.Tensor:
