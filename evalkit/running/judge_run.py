@@ -28,7 +28,7 @@ from evalkit.running.judge import judge_cases, judgements_file, replayed
 from evalkit.running.judge_added import added_judges
 from evalkit.running.judges import Judged
 from evalkit.running.progress import Progress
-from evalkit.running.score import Scored, compare_scored, score_task, statistics_of
+from evalkit.running.score import Scored, compare_scored, correct, score_task, statistics_of
 from evalkit.specs.study import Study
 
 __all__ = ["judge_run", "restore_added"]
@@ -248,6 +248,11 @@ def _write(
         if (controls.get(candidate), task) in scored
         for comparison in _comparisons(found, scored, candidate, controls[candidate], task, seed, exact)
     ]
+    method = statistics_of(folder.run()).correction
+    for judged in judges:  # a judge's own values are a family; its criteria are what they are made of
+        own_metric = PREFIX + judged.name
+        family = [row for row in compared if row.metric == own_metric]
+        compared = [row for row in compared if row.metric != own_metric] + correct(family, method=method)
     results["scores"] = [row for row in results["scores"] if not _of(row["metric"], mine)] + [
         replace(result, task=task, candidate=candidate).to_json()
         for (candidate, task), found in scored.items()
