@@ -28,6 +28,7 @@ from evalkit.models.openai_call import (
     rated,
     usage,
 )
+from evalkit.models.openai_client import open_client
 from evalkit.models.pace import Pace, backoff
 from evalkit.models.prices import SPENT, Budget, Price
 from evalkit.records import Message, Output, Request
@@ -124,16 +125,8 @@ class OpenAIModel:
             loop.close()
 
     async def _all(self, requests: Iterator[Request], key: str, finished: queue.SimpleQueue[Any]) -> None:
-        from openai import AsyncOpenAI, DefaultAioHttpClient
-
         self._pace = Pace(self.server.concurrency)  # its futures belong to this loop
-        async with AsyncOpenAI(
-            api_key=key,
-            base_url=self.server.base_url,
-            max_retries=0,  # this module's own tries see every refusal and slow all calls down
-            timeout=self.server.deadline,
-            http_client=DefaultAioHttpClient(timeout=self.server.deadline),  # half the time of httpx's own
-        ) as client:
+        async with open_client(key, self.server.base_url, self.server.deadline) as client:
 
             async def work() -> None:
                 for request in requests:

@@ -23,7 +23,7 @@ from evalkit.models.prices import Budget
 from evalkit.records import Comparison, Output, Prompt, Sample, Score, Unscored
 from evalkit.running.answers import final_answer, whole_answer
 from evalkit.running.cache import Cache
-from evalkit.running.comparisons import compare_scored
+from evalkit.running.comparisons import compare_scored, correct
 from evalkit.running.folder import RunFolder
 from evalkit.running.judge import judge_cases, judgements_file, replayed
 from evalkit.running.judge_added import added_judges
@@ -264,7 +264,7 @@ def _write(
         for (candidate, task), found in scored.items()
         for result in found.results
     ]
-    results["comparisons"] += [comparison.to_json() for comparison in compared]
+    results["comparisons"] += [row.to_json() for row in _corrected(compared, names, folder)]
     results["slices"] += [
         {"candidate": candidate, "task": task, **part}
         for (candidate, task), found in scored.items()
@@ -284,6 +284,15 @@ def _write(
     if any(entry["error"] for entry in results["judges"]):
         results["status"] = "partial"
     folder.write_results(results)
+
+
+def _corrected(compared: list[Comparison], names: Iterable[str], folder: RunFolder) -> list[Comparison]:
+    """Correct each judge's own values for their number: its criteria are what they are made of."""
+    method = statistics_of(folder.run()).correction
+    for name in names:
+        family = [row for row in compared if row.metric == PREFIX + name]
+        compared = [row for row in compared if row.metric != PREFIX + name] + correct(family, method=method)
+    return compared
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,8 @@ def within_slopes(
     beta = bread @ design.T @ outcome
     sums = np.zeros((clusters, design.shape[1]))
     np.add.at(sums, item, design * (outcome - design @ beta)[:, None])
-    errors = np.sqrt(np.diag(bread @ (sums.T @ sums) @ bread) * clusters / max(clusters - 1, 1))
+    variances = np.diag(bread @ (sums.T @ sums) @ bread) * clusters / max(clusters - 1, 1)
+    errors = np.sqrt(np.maximum(variances, 0.0))  # of candidates that answer alike: 0, and rounding below it
     reach = _t(max(clusters - 1, 1), confidence) * errors
     return tuple(
         Estimate(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -159,6 +161,20 @@ def test_one_answer_an_item_gives_the_slope_across_items() -> None:
     assert found.value == pytest.approx(2.0)
     (none,) = within_slopes(x, np.ones((5, 1)), ["a"] * 5, range(5))
     assert none.value is None
+
+
+def test_candidates_that_answer_alike_have_no_variance_and_no_warning() -> None:
+    """Two of three give the same answers, as an untouched base and its prompt do: their difference is 0 ± rounding."""
+    rng = np.random.default_rng(6)
+    lengths, marks = rng.uniform(5, 8, (2, 32)), rng.integers(0, 2, (2, 32)).astype(float)
+    scores = 1.4 + 0.1 * lengths + rng.normal(0, 0.1, (2, 32))
+    order = [0, 0, 1]
+    x = np.stack([lengths[order].ravel(), marks[order].ravel()], axis=1)
+    who = [name for name in "abc" for _ in range(32)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = within_slopes(scores[order].ravel(), x, who, list(range(32)) * 3)
+    assert all(one.low is not None and one.low < one.high for one in found)  # type: ignore[operator]
 
 
 def test_self_preference_is_a_difference_in_differences() -> None:

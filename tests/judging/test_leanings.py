@@ -385,3 +385,25 @@ def test_each_criterion_is_calibrated_on_its_own(study: Callable[[str], Path]) -
         evalkit.calibrate(run.path, number, labels)
         told = [evalkit.trust_in(metric, run.results) for metric in metrics]
         assert told == ["calibrated judge" if done else "uncalibrated judge" for done in wanted]
+
+
+def test_comparisons_by_a_judge_are_corrected_for_their_number(
+    study: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Three candidates against the control are three comparisons, whatever the metrics' own family holds."""
+
+    def says(body: dict[str, Any]) -> str:
+        return SCORE.format(2 + ("other" in the_answer(body)))
+
+    with FakeServer(says) as server:
+        path = study(f"judges: [{{judge: tone, model: {{model: j, base_url: {server.base_url}}}}}]\n")
+        more = "".join(f"  - {{name: {name}, kind: replay, path: two.jsonl}}\n" for name in ("three", "four"))
+        path.write_text(path.read_text().replace("tasks:", f"{more}tasks:"))
+        run = evalkit.run(path)
+    rows = [row for row in run.results["comparisons"] if row["metric"] == "judge:tone"]
+    assert [row["candidate"] for row in rows] == ["two", "three", "four"]
+    for row in rows:
+        assert row["p_adjusted"] == pytest.approx(min(1.0, 3 * row["p_value"]))
+        assert row["low_adjusted"] < row["low"]
+    criteria = [row for row in run.results["comparisons"] if row["metric"].startswith("judge:tone.")]
+    assert {row["p_adjusted"] for row in criteria} == {None}

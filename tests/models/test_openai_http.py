@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import threading
 import time
@@ -97,7 +98,7 @@ def faults() -> tuple[Callable[[dict[str, Any]], Reply | str], Counter[str]]:
         Reply(status=429, headers={"Retry-After": "0.05"}),
         Reply(status=500),
         Reply(status=503, headers={"retry-after-ms": "10"}),
-        Reply("later", seconds=0.3),  # past the deadline
+        Reply("later", seconds=0.45),  # past the deadline
         Reply("broken", cut=20),  # the connection closes within the body
         Reply(raw=b'{"choices": [{"message": {"content": "ha'),
         Reply(raw=b'{"object": "chat.completion"}'),
@@ -120,7 +121,7 @@ def faults() -> tuple[Callable[[dict[str, Any]], Reply | str], Counter[str]]:
 def test_a_thousand_requests_to_a_failing_server_lose_and_double_nothing() -> None:
     rule, seen = faults()
     with FakeServer(rule, keep=False) as server:
-        outputs = ask(server, questions(1000), deadline=0.15, concurrency=64)
+        outputs = ask(server, questions(1000), deadline=0.3, concurrency=64)
     assert {i: output.text for i, output in outputs.items()} == {str(i): f"answer {i}" for i in range(1000)}
     assert sum(seen.values()) == 1600  # 200 failed once, 200 twice
 
@@ -274,3 +275,31 @@ def test_stopping_early_ends_the_calls() -> None:
         made = len(server.calls)
         time.sleep(0.1)
         assert len(server.calls) == made < 20
+
+
+def test_a_proxy_is_used_where_the_machine_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of an address that nobody serves arrives at the proxy; without one it does not."""
+    with FakeServer(lambda body: "by the proxy") as proxy:
+        server = Server("m", "http://nowhere.invalid/v1", deadline=5)
+        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        (output,) = OpenAIModel(server).answer([Request("1", "generate", "2 + 2?")])
+        assert output.first == "by the proxy"
+        (call,) = proxy.calls
+        assert call["path"] == "http://nowhere.invalid/v1/chat/completions"
+
+
+def test_what_a_refusal_says_arrives() -> None:
+    """Compressed, as gateways send it; redirects are followed."""
+    told = gzip.compress('{"error": {"message": "zu groß"}}'.encode())
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+
+    def replies(body: dict[str, Any]) -> Reply:
+        if body["path"].startswith("/v1"):
+            return Reply(status=307, headers={"location": "/v2/chat/completions"})
+        return Reply(status=413, raw=told, headers=headers)
+
+    with FakeServer(replies) as server:
+        (output,) = OpenAIModel(Server("m", server.base_url)).answer([Request("1", "generate", "2 + 2?")])
+    assert output.finish == "error"
+    assert "413" in str(output.error)
+    assert "zu groß" in str(output.error)

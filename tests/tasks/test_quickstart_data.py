@@ -12,7 +12,12 @@ from typing import Any
 
 import pytest
 
+import evalkit
 from evalkit.data.tasks import load_task, load_task_for_training, training_conversations
+from evalkit.judging.cases import Case
+from evalkit.judging.records import Judgement, read_judgements
+from evalkit.running.judge import replayed
+from evalkit.running.judges import check_judges
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "studies" / "quickstart"
 LABELS = "refund delivery login billing cancel damaged address invoice crash voucher"
@@ -87,3 +92,30 @@ def test_messages_are_short_and_vary_in_tone(split: str) -> None:
     assert lengths[-1] <= 32
     assert 0.05 <= sum(text == text.lower() for text in texts) / len(texts) <= 0.35
     assert sum(bool(re.search(r"[.!?:] \S", text)) for text in texts) / len(texts) >= 0.3
+
+
+def test_recorded_verdicts_are_of_the_judge_as_it_is_and_cover_every_topic() -> None:
+    """A model trained on tickets answers mini-safety with a topic; any other answer is unscored, never counted."""
+    plan = evalkit.plan(QUICKSTART / "study.yaml")
+    (judged,) = check_judges(plan)
+    (model,) = judged.models
+    assert model.replay is not None
+    assert model.under_test
+    (task,) = [task for task in plan.tasks if task.name == "mini-safety"]
+    assert len(task.samples) == 32
+
+    def replay(answer: str) -> list[Judgement]:
+        cases = [Case("r8", task.name, sample.id, "", answer) for sample in task.samples]
+        return replayed(model.replay or Path(), cases, judged)
+
+    for topic in LABELS.split():
+        rows = replay(topic)
+        assert all(1 <= (row.value or 0) <= 5 for row in rows), [row.unscored for row in rows]
+    reasons = {row.unscored for row in replay("Voucher")}
+    assert reasons == {"verdicts.jsonl has verdicts on other answers to this sample, none on this one"}
+    recorded = read_judgements(model.replay)
+    assert {row.model for row in recorded} == {plan.study.model}
+    # of the untrained ones what they answer on machines with bf16, and on others
+    assert {"base", "base[fp32]", "prompt", "prompt-fp32"} <= {row.candidate for row in recorded}
+    assert len({(row.id, row.output_sha256) for row in recorded}) == len(recorded)
+    assert any(row.repeats for row in recorded)
