@@ -11,7 +11,7 @@ import re
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from evalkit.errors import MetricError, SandboxError
 from evalkit.metrics.base import NO_TARGET, Measured, PerSampleMetric, answers, failed, mean_of, one_of
@@ -53,7 +53,7 @@ class CodeMetric(PerSampleMetric):
         memory_mb: int = 1024,
     ) -> None:
         one_of(self.name, "sandbox", sandbox, ("bubblewrap", "optional", "none"))
-        self.sandbox = cast(Sandbox, "none" if sandbox == "none" else "bubblewrap")
+        self.sandbox: Sandbox = "none" if sandbox == "none" else "bubblewrap"
         self.optional = sandbox == "optional"
         for setting, value in (
             ("cpu_seconds", cpu_seconds),
