@@ -16,18 +16,26 @@ from evalkit.specs.load import load_gate
 __all__ = ["plan"]
 
 
-def plan(study: str | Path, *, limit: int | None = None, only: Iterable[str] | None = None) -> Plan:
+def plan(
+    study: str | Path,
+    *,
+    limit: int | None = None,
+    only: Iterable[str] | None = None,
+    sandbox: str | None = None,
+) -> Plan:
     """Return what ``run`` would do. Spends nothing.
 
     Args:
         study: The study's YAML.
         limit: At most this many samples a task.
         only: Candidates to do; None for all.
+        sandbox: ``none`` runs code of models with all your rights, ``optional`` leaves it unscored where there is no
+            sandbox; None: as the tasks say.
 
     Raises:
         UserError: The study or something it names is wrong.
     """
-    planned = plan_study(Path(study), limit=limit, only=only)
+    planned = plan_study(Path(study), limit=limit, only=only, sandbox=sandbox)
     check_judges(planned)
     check_starts(planned)
     check_searches(planned)

@@ -40,10 +40,16 @@ def run(
     only: Annotated[
         list[str] | None, typer.Option(help="Do only this candidate (and its control); repeatable.")
     ] = None,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(
+            help="none: run code of models with all your rights; optional: unscored without a sandbox."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results.json on stdout.")] = False,
 ) -> None:
     """Train, answer, score, compare, report and gate; resumes by itself. Prints the run folder last."""
-    planned = evalkit.plan(study, limit=limit, only=names(only, more))
+    planned = evalkit.plan(study, limit=limit, only=names(only, more), sandbox=sandbox)
     with shown() as progress:
         finished = evalkit.run_planned(planned, out=out, progress=progress)
     results = finished.results

@@ -25,6 +25,12 @@ def score(
     file: Annotated[Path, typer.Argument(help='Rows with "output" and, as the metrics need it, "target".')],
     metrics: Annotated[str, typer.Option(help="Names, separated by commas: exact_match,token_f1.")] = "",
     task: Annotated[str | None, typer.Option(help="Score as this task does; instead of --metrics.")] = None,
+    sandbox: Annotated[
+        str | None,
+        typer.Option(
+            help="none: run code of models with all your rights; optional: unscored without a sandbox."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on stdout.")] = False,
     samples: Annotated[Path | None, typer.Option(help="Write every row's own scores to this file.")] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the intervals.")] = 0.95,
@@ -37,7 +43,9 @@ def score(
             "Say either --metrics NAME[,NAME…] or --task NAME; "
             "`evalkit list metrics` and `evalkit list tasks` list them."
         )
-    scored = evalkit.score_file(file, names, task=task, samples=samples, confidence=confidence, seed=seed)
+    scored = evalkit.score_file(
+        file, names, task=task, samples=samples, confidence=confidence, seed=seed, sandbox=sandbox
+    )
     for result in scored.results:
         typer.echo(_line(result), err=True)
     for part in scored.slices:

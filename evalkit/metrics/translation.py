@@ -40,17 +40,25 @@ class _Sacrebleu(Metric):
         """See ``Metric.measure``. Several answers to a sample count as the mean of their statistics."""
         rows = np.zeros((len(samples), self.width))
         scores: list[Score] = []
-        for row, sample, output in zip(rows, samples, outputs, strict=True):
-            reason = failed(output) or (None if targets(sample) else NO_TARGET)
-            texts = answers(output)
+        counted: list[list[float]] = []
+        owners: list[slice] = []  # of each sample, its answers among the counted
+        for sample, output in zip(samples, outputs, strict=True):
+            accepted, texts = targets(sample), answers(output)
+            reason = failed(output) or (None if accepted else NO_TARGET)
             if reason is None and not texts:
                 reason = Unscored("the output holds no answer")
-            if reason is not None:
-                scores.append(reason)
-                continue
-            counted = np.array([self.count(text, targets(sample)) for text in texts], dtype=np.float64)
-            row[:] = counted.mean(0)
-            scores.append(float(self.sentence_value(counted).mean()))
+            scores.append(0.0 if reason is None else reason)
+            if reason is None:
+                counted += [self.count(text, accepted) for text in texts]
+            owners.append(slice(len(counted) - (len(texts) if reason is None else 0), len(counted)))
+        counts = np.array(counted, dtype=np.float64).reshape(len(counted), self.width)
+        values = self.sentence_value(
+            counts
+        )  # of all at once: of one at a time it would cost more than the counting
+        for place, own in enumerate(owners):
+            if not isinstance(scores[place], Unscored):
+                rows[place] = counts[own].mean(0)
+                scores[place] = float(values[own].mean())
         return Measured(rows, scores)
 
     def count(self, text: str, references: list[str]) -> list[float]:

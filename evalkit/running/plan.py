@@ -14,6 +14,7 @@ from evalkit.errors import DataError, SpecError, nearest
 from evalkit.metrics import Metric
 from evalkit.models.devices import choose_placement
 from evalkit.models.replay import read_answers, unknown_tasks
+from evalkit.running.code_tasks import tasks_run_in
 from evalkit.running.score import build_metrics
 from evalkit.specs.expand import expand, form_name
 from evalkit.specs.load import load_study
@@ -90,13 +91,16 @@ class Plan:
     only: tuple[str, ...] | None = None
 
 
-def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | None = None) -> Plan:
+def plan_study(
+    path: Path, *, limit: int | None = None, only: Iterable[str] | None = None, sandbox: str | None = None
+) -> Plan:
     """Read a study and resolve everything in it.
 
     Args:
         path: The study's YAML.
         limit: At most this many samples a task.
         only: Names of the candidates to do; controls and what they start from are always done. None: all.
+        sandbox: How code of models is run, in place of what the cards say.
 
     Raises:
         SpecError: The study or something it names is wrong; every mistake of a file at once.
@@ -110,6 +114,7 @@ def plan_study(path: Path, *, limit: int | None = None, only: Iterable[str] | No
         load_task(use.task, roots, limit=_least(use.limit, limit), seed=study.seed, chat=use.chat)
         for use in study.tasks
     )
+    tasks = tasks_run_in(sandbox, tasks)
     for task in tasks:
         task_metrics(task)  # an unknown metric is found now, not after an hour of training
     wanted = tuple(only) if only is not None else None

@@ -15,6 +15,7 @@ from evalkit.data.rows import bad_rows, stream_rows
 from evalkit.errors import DataError, OutputFolderError
 from evalkit.records import Choice, Output, Sample, Unscored
 from evalkit.running.blocks import BLOCK
+from evalkit.running.code_tasks import metrics_run_in, tasks_run_in
 from evalkit.running.plan import task_metrics
 from evalkit.running.score import MetricLike, Scored, build_metrics, kinds_at, score_blocks, score_task
 
@@ -56,6 +57,7 @@ def score_file(
     samples: Path | None = None,
     confidence: float = 0.95,
     seed: int = 0,
+    sandbox: str | None = None,
 ) -> Scored:
     """Score the rows of a file; see ``score_rows``.
 
@@ -67,6 +69,7 @@ def score_file(
         samples: Where to write ``{"id", "scores": {METRIC: number | {"unscored": why}}, "classes"?}``, a row a line.
         confidence: Two-sided level of the intervals.
         seed: Of the bootstrap.
+        sandbox: How code of models is run, in place of what the task or the default says.
 
     Raises:
         MetricError: A metric is unknown or cannot be had.
@@ -75,9 +78,9 @@ def score_file(
         DataError: The file is missing, empty or holds bad rows; each is named by file and line.
         OutputFolderError: ``samples`` cannot be written.
     """
-    card = None if task is None else load_card(task, [Path.cwd()], seed=seed)
+    card = None if task is None else tasks_run_in(sandbox, [load_card(task, [Path.cwd()], seed=seed)])[0]
     # A typo in a metric is told before a large file is read.
-    built = build_metrics(metrics) if card is None else task_metrics(card)
+    built = build_metrics(metrics_run_in(sandbox, metrics)) if card is None else task_metrics(card)
     slices = [] if card is None else card.slices
     scored = score_blocks(_blocks(path, card), built, confidence=confidence, seed=seed, slices=slices)
     if samples is not None:

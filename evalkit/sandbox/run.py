@@ -17,6 +17,7 @@ from typing import Literal, cast
 from evalkit.errors import SandboxError
 from evalkit.sandbox.asserts import count_asserts, imported
 from evalkit.sandbox.bubblewrap import ENVIRONMENT, command, find_bubblewrap, plain_command
+from evalkit.sandbox.started import Started, start_one
 from evalkit.sandbox.wire import decode, encode
 
 __all__ = ["Limits", "Outcome", "Program", "Sandbox", "check_sandbox", "run_program", "run_programs"]
@@ -91,7 +92,7 @@ class Outcome:
         passed: Asserts that held each time they were reached; 0 unless ``every``.
         tests: Asserts in all; 0 unless ``every``.
         reason: Why it did not pass; empty if it did.
-        seconds: On the clock, the start of the sandbox included.
+        seconds: On the clock, from when it is given to a sandbox.
     """
 
     verdict: Verdict
@@ -139,11 +140,11 @@ def run_programs(
     """
     if sandbox == "bubblewrap" and programs:
         check_sandbox()
-    allowed = limits or Limits()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        running = {
-            program: pool.submit(_run, program, allowed, sandbox) for program in dict.fromkeys(programs)
-        }
+    allowed, several = limits or Limits(), workers or os.cpu_count() or 1
+    different = list(dict.fromkeys(programs))
+    started = Started(_command(allowed, sandbox), len(different), ahead=several)
+    with started, ThreadPoolExecutor(several) as pool:
+        running = {program: pool.submit(_run, program, allowed, sandbox, started) for program in different}
         try:
             for program in programs:
                 yield running[program].result()
@@ -170,8 +171,14 @@ def check_sandbox() -> str:
     return bubblewrap
 
 
-def _run(program: Program, limits: Limits, sandbox: Sandbox) -> Outcome:
-    start = command(find_bubblewrap(), 4 * limits.file_bytes) if sandbox == "bubblewrap" else plain_command()
+def _command(limits: Limits, sandbox: Sandbox) -> list[str]:
+    confined = sandbox == "bubblewrap"
+    start = command(find_bubblewrap(), 4 * limits.file_bytes) if confined else plain_command()
+    return [*start, "-c", _BOOTSTRAP]
+
+
+def _run(program: Program, limits: Limits, sandbox: Sandbox, ready: Started | None = None) -> Outcome:
+    """Run a program in the next sandbox that is ready, or in one of its own."""
     given = {name: getattr(limits, name) for name in Limits.__slots__}
     given["confined"] = sandbox == "bubblewrap"
     test, total = count_asserts(program.test) if program.every else (program.test, 0)
@@ -179,27 +186,20 @@ def _run(program: Program, limits: Limits, sandbox: Sandbox) -> Outcome:
     job = _frame(_modules()) + _frame(encode((given, program.texts, program.entry_point, modules)))
     job += _frame(encode((test, program.helpers)))
     started = time.monotonic()
-    frames = _frames(_talk([*start, "-c", _BOOTSTRAP], job, limits.wall_seconds + GRACE_SECONDS))
+    process = start_one(_command(limits, sandbox)) if ready is None else ready.take()
+    frames = _frames(_talk(process, job, limits.wall_seconds + GRACE_SECONDS))
     seconds = time.monotonic() - started
     if not frames:  # not even the checker has run: the machine's fault, not the program's
-        raise SandboxError(*_why_it_does_not_start(start))
+        raise SandboxError(*_why_it_does_not_start(_command(limits, sandbox)[:-2]))
     if len(frames) < 2:
         return Outcome("failed", 0, total, f"it took longer than {limits.wall_seconds} s", seconds)
     verdict, passed, reason = cast("tuple[Verdict, int, str]", frames[1])
     return Outcome(verdict, passed, total, reason, seconds)
 
 
-def _talk(arguments: list[str], job: bytes, seconds: float) -> bytes:
+def _talk(process: subprocess.Popen[bytes], job: bytes, seconds: float) -> bytes:
     """Give a process its job and return what it writes; kill all of it when the time is over."""
-    with subprocess.Popen(
-        arguments,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-        cwd="/",
-        start_new_session=True,
-    ) as process:
+    with process:
         try:
             return process.communicate(job, timeout=seconds)[0]
         except subprocess.TimeoutExpired:
@@ -207,7 +207,7 @@ def _talk(arguments: list[str], job: bytes, seconds: float) -> bytes:
             return process.communicate()[0]
 
 
-def _why_it_does_not_start(start: tuple[str, ...]) -> list[str]:
+def _why_it_does_not_start(start: list[str]) -> list[str]:
     """Start the same sandbox with nothing to do, and read what it complains of."""
     attempt = [*start, "-c", "import ctypes, resource, select"]
     try:

