@@ -231,3 +231,18 @@ def test_a_saved_file_goes_on_elsewhere(opened, mail_run, export, single, tmp_pa
     second.wait_for_function("document.getElementById('state').textContent.includes('1 items were loaded')")
     second.keyboard.press("Escape")
     assert second.locator("#q0 input:checked").input_value() == "4"
+    assert second.locator("#load").input_value() == ""  # the same file can be chosen again
+
+
+@pytest.mark.parametrize("kept", ['{"answers": null}', '"x"', "{", '{"answers": "abc", "seconds": 3}'])
+def test_what_the_browser_kept_of_something_else_is_left_aside(
+    opened, mail_run, export, single, kept
+) -> None:
+    made = export(mail_run(), "html", single)
+    page = opened(made.files[0])
+    page.evaluate("([key, kept]) => { keep = () => {}; localStorage.setItem(key, kept); }",
+                  [f"evalkit:{made.export}:rater-1", kept])  # fmt: skip
+    page.reload()
+    page.keyboard.press("Enter")
+    page.keyboard.press("4")
+    assert page.locator("#q0 input:checked").input_value() == "4"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -27,6 +28,7 @@ from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import read_labels
 from evalkit.human.sheet import Line, Sheet
 from evalkit.human.xlsx_file import xlsx_bytes, xlsx_grids
+from evalkit.running.folder import RunFolder
 
 ANSWERS = {"coherence": "4", "safe": "no", "fault": "rude, or cold", "remark": "=fine\n-no \x0b"}
 
@@ -393,6 +395,20 @@ def test_a_sheet_of_another_run_is_refused(mail_run, export, take, single, tmp_p
     export(run, "csv", single, seed=5)
     with pytest.raises(DataError, match="another run or export"):
         take(run, path)
+
+
+def test_the_run_that_sheets_were_made_of_is_named(mail_run, export, take, single, tmp_path) -> None:
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+    newer = RunFolder(Path(shutil.copytree(run.path, tmp_path / "newer")))
+    shutil.rmtree(newer.path / "human")
+    with pytest.raises(
+        DataError, match=rf"no sheets out: .+ made of {re.escape(str(run.path))}; name that run"
+    ):
+        take(newer, path)
+    shutil.rmtree(run.path / "human")
+    with pytest.raises(DataError, match="make some with `evalkit human export`"):
+        take(newer, path)
 
 
 def test_a_label_that_is_given_anew_replaces_the_old_one(mail_run, export, take, single) -> None:
