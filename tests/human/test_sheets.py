@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import DataError, OutputFolderError
+from evalkit.human.answers import read_answer
 from evalkit.human.columns import filled_lines
 from evalkit.human.csv_file import csv_grid, csv_text
 from evalkit.human.escape import LONGEST
@@ -279,6 +280,20 @@ def test_a_head_that_is_missing_or_stands_further_up(mail_run, export, take, sin
     lost = above is None  # without a head nothing tells a remark from other texts
     assert done.new == len(answered) == 24 * (3 if lost else 4)
     assert lost == any("column 9, which has no head, is not read" in note for note in done.notes)
+
+
+def test_choices_that_a_spreadsheet_made_numbers_of() -> None:
+    versions = Question(name="version", ask="?", kind="category", choices=["1.0", "1.10", "03", "none"])
+    assert [read_answer(versions, cell) for cell in ("1", "1.1", "3", "NONE", "2", "nan")] == [
+        "1.0",
+        "1.10",
+        "03",
+        "none",
+        None,
+        None,
+    ]
+    both = Question(name="version", ask="?", kind="category", choices=["1", "1.0", "01"])
+    assert [read_answer(both, cell) for cell in ("1", "1.0", "1.00")] == ["1", "1.0", None]
 
 
 def test_a_question_called_time_is_asked_like_any_other(mail_run, export, take) -> None:
