@@ -121,12 +121,13 @@ def test_what_models_in_a_loop_write_does_not_stop_the_page(opened, mail_run, ex
         "a\n\n" * 150_000,
     ]
     run = mail_run(names=("base",), n=len(loops), text=lambda name, i: loops[i])
-    page = opened(export(run, "html", single).files[0])
+    page = opened(export(run, "html", single).files[0], viewport={"width": 390, "height": 844})
     page.keyboard.press("Enter")
     page.set_default_timeout(15_000)
     seen = set()
     for _ in loops:
         seen.add(re.sub(r"[\s>|-]", "", page.locator("#answers .text").text_content()))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.keyboard.press("ArrowRight")
     assert seen == {re.sub(r"[\s>|-]", "", text) for text in loops}
 
