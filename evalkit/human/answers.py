@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from evalkit.human.questions import Question
 
 __all__ = ["expected", "read_answer"]
@@ -26,7 +28,7 @@ def read_answer(question: Question, cell: str) -> bool | int | str | None:
     if question.kind == "yes_no":
         return True if said in YES else False if said in NO else None
     if question.kind == "category":
-        return next((one for one in question.choices if " ".join(one.split()).casefold() == said), None)
+        return _choice(question.choices, said)
     if question.kind == "pairwise":
         side = SIDES.get(said) or said.replace("_", " ")
         return side if side in [value for value, _ in question.options] else None
@@ -41,10 +43,24 @@ def expected(question: Question) -> str:
     return f"one of {', '.join(repr(option) for option in options)}"
 
 
-def _number(question: Question, said: str) -> int | None:
-    number, dash, _ = said.partition(" – ")  # "4 – right, with small faults" is taken too
+def _choice(choices: Sequence[str], said: str) -> str | None:
+    """The choice; where a spreadsheet has made a number of it (``1.0``, ``03``), the only one that is that number."""
+    exact = next((one for one in choices if " ".join(one.split()).casefold() == said), None)
+    value = _value(said)
+    if exact is not None or value is None:
+        return exact
+    alike = [one for one in choices if _value(one) == value]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _value(text: str) -> float | None:
     try:
-        value = float((number if dash else said).replace(",", "."))
+        return float(text)
     except ValueError:
         return None
-    return int(value) if value in question.steps else None
+
+
+def _number(question: Question, said: str) -> int | None:
+    number, dash, _ = said.partition(" – ")  # "4 – right, with small faults" is taken too
+    value = _value((number if dash else said).replace(",", "."))
+    return None if value is None or value not in question.steps else int(value)

@@ -147,7 +147,8 @@ def _shown(unit: Unit, block: Sequence[str], pairwise: bool) -> list[tuple[Group
 def _shares(lengths: Sequence[int], how: Design, rng: np.random.Generator) -> list[list[int]]:
     """The samples of each rater: those that all see, then the rest to whoever has the fewest lines."""
     order = [int(index) for index in rng.permutation(len(lengths)) if lengths[index]]
-    common = order[: round(how.overlap * len(order))] if how.raters > 1 else []
+    # An overlap that was asked for is one sample at least: without any, agreement cannot be measured.
+    common = order[: max(round(how.overlap * len(order)), how.overlap > 0)] if how.raters > 1 else []
     sheets = [list(common) for _ in range(how.raters)]
     loads = [0] * how.raters
     for index in order[len(common) :]:

@@ -154,7 +154,7 @@ def ranking_rows(
 
 
 def mixed_rows(labels: Iterable[Label], question: Question, control: str | None = None) -> list[Json]:
-    """Candidates' means and differences with raters, items and answers as random parts, for each task.
+    """Candidates' means and differences with raters, items and answers as random parts, and raters' biases, by task.
 
     Of ratings and yes/no that two raters or more gave to two candidates or more; weights are not used. The time
     grows with the labels; thousands take about a second.
@@ -173,6 +173,7 @@ def mixed_rows(labels: Iterable[Label], question: Question, control: str | None 
         fitted = fit_scores(rows, control=control if any(row.candidate == control for row in rows) else None)
         row: Json = {"task": task, "question": question.name, "deviations": fitted.deviations}
         row["candidates"] = [asdict(one) for one in fitted.candidates]
+        row["raters"] = [asdict(one) for one in fitted.raters]
         found.append({**row, "differences": [asdict(one) for one in fitted.differences], "n": fitted.n})
     return found
 

@@ -79,7 +79,7 @@ def import_labels(
     folder = find_run(run)
     exports = read_exports(folder.path / FOLDER)
     if not exports:
-        raise DataError(f"{folder.path} has no sheets out: make some with `evalkit human export`.")
+        raise DataError(f"{folder.path} has no sheets out: {_where_sheets_are(folder)}.")
     read = [read_file(Path(file), exports) for file in files]
     found = understand((line for one in read for line in one.lines), exports)
     problems = [*(problem for one in read for problem in one.problems), *found.problems]
@@ -93,6 +93,13 @@ def import_labels(
         notes = [note for one in read for note in one.notes]
         notes += apply_labels(folder)
     return folder, Imported(new, changed, same, total, found.empty, notes, problems)
+
+
+def _where_sheets_are(folder: RunFolder) -> str:
+    """Which other run of the study has some: a study that was changed since has a newer run."""
+    keys = folder.path.parent.glob(f"*/{FOLDER}/*/export.json")
+    runs = sorted({key.parent.parent.parent for key in keys if not key.parent.parent.parent.is_symlink()})
+    return f"they were made of {runs[-1]}; name that run" if runs else "make some with `evalkit human export`"
 
 
 def apply_labels(folder: RunFolder) -> list[str]:

@@ -40,6 +40,14 @@ def test_shares_are_equal_and_the_overlap_is_seen_by_all() -> None:
         assert all(a.unit == b.unit for a, b in zip(lines[::2], lines[1::2], strict=True))
 
 
+def test_an_overlap_of_few_samples_is_one_of_them() -> None:
+    sheets, _ = design(units(4, ["base"]), Design(raters=2, overlap=0.1))
+    shared = {slot.unit for slot in sheets[0]} & {slot.unit for slot in sheets[1]}
+    assert len(shared) == 1
+    sheets, _ = design(units(4, ["base"]), Design(raters=2, overlap=0.0))
+    assert not {slot.unit for slot in sheets[0]} & {slot.unit for slot in sheets[1]}
+
+
 def test_sides_are_balanced_without_a_pattern() -> None:
     sheets, _ = design(units(80, ["base", "r8"]), Design(raters=2, overlap=0.25, pairwise=True))
     for lines in sheets:

@@ -72,10 +72,13 @@ def test_labels_become_scores_comparisons_and_the_report(mail_run, export, singl
 def test_remarks_and_answers_that_are_all_alike_stand_in_the_report(mail_run, export, single) -> None:
     run = mail_run(text=plain)
     made = export(run, "csv", single, raters=2, overlap=1.0)
-    files = [fill(path, lambda row: {"coherence": "4", "remark": "Fine."}) for path in made.files]
+    files = [
+        fill(path, lambda row: {"coherence": "4", "remark": "Fine.", "safe": "no"}) for path in made.files
+    ]
     import_and_report(run.path, files)
     page = (run.path / "report.html").read_text("utf-8").split('id="people"')[1]
     assert "free text" in page
+    assert "How strict each rater is" in page
     assert "all said the same" in page  # no agreement beyond chance can be had, though items are in common
     assert "no items in common" not in page
 
@@ -163,6 +166,9 @@ def test_agreement_is_krippendorffs_and_raters_are_described(mail_run, export, t
     (mixed,) = human["mixed"]
     (row,) = [one for one in run.results()["comparisons"] if one["metric"] == "human:coherence"]
     assert mixed["differences"][0]["difference"] == pytest.approx(row["difference"])  # balanced: parts cancel
+    gap = float((table[0] - table[1]).mean())
+    assert [rater["bias"] for rater in mixed["raters"]] == pytest.approx([gap / 2, -gap / 2])
+    assert mixed["raters"][0]["low"] < gap / 2 < mixed["raters"][0]["high"]
     assert (first["checks"], first["repeated"], first["repeats"]) == (2, 1.0, 4)
 
 

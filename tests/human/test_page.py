@@ -121,12 +121,13 @@ def test_what_models_in_a_loop_write_does_not_stop_the_page(opened, mail_run, ex
         "a\n\n" * 150_000,
     ]
     run = mail_run(names=("base",), n=len(loops), text=lambda name, i: loops[i])
-    page = opened(export(run, "html", single).files[0])
+    page = opened(export(run, "html", single).files[0], viewport={"width": 390, "height": 844})
     page.keyboard.press("Enter")
     page.set_default_timeout(15_000)
     seen = set()
     for _ in loops:
         seen.add(re.sub(r"[\s>|-]", "", page.locator("#answers .text").text_content()))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.keyboard.press("ArrowRight")
     assert seen == {re.sub(r"[\s>|-]", "", text) for text in loops}
 
@@ -231,3 +232,18 @@ def test_a_saved_file_goes_on_elsewhere(opened, mail_run, export, single, tmp_pa
     second.wait_for_function("document.getElementById('state').textContent.includes('1 items were loaded')")
     second.keyboard.press("Escape")
     assert second.locator("#q0 input:checked").input_value() == "4"
+    assert second.locator("#load").input_value() == ""  # the same file can be chosen again
+
+
+@pytest.mark.parametrize("kept", ['{"answers": null}', '"x"', "{", '{"answers": "abc", "seconds": 3}'])
+def test_what_the_browser_kept_of_something_else_is_left_aside(
+    opened, mail_run, export, single, kept
+) -> None:
+    made = export(mail_run(), "html", single)
+    page = opened(made.files[0])
+    page.evaluate("([key, kept]) => { keep = () => {}; localStorage.setItem(key, kept); }",
+                  [f"evalkit:{made.export}:rater-1", kept])  # fmt: skip
+    page.reload()
+    page.keyboard.press("Enter")
+    page.keyboard.press("4")
+    assert page.locator("#q0 input:checked").input_value() == "4"

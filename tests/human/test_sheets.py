@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import DataError, OutputFolderError
+from evalkit.human.answers import read_answer
 from evalkit.human.columns import filled_lines
 from evalkit.human.csv_file import csv_grid, csv_text
 from evalkit.human.escape import LONGEST
@@ -27,6 +29,7 @@ from evalkit.human.questions import Question, QuestionsSpec
 from evalkit.human.records import read_labels
 from evalkit.human.sheet import Line, Sheet
 from evalkit.human.xlsx_file import xlsx_bytes, xlsx_grids
+from evalkit.running.folder import RunFolder
 
 ANSWERS = {"coherence": "4", "safe": "no", "fault": "rude, or cold", "remark": "=fine\n-no \x0b"}
 
@@ -279,6 +282,20 @@ def test_a_head_that_is_missing_or_stands_further_up(mail_run, export, take, sin
     assert lost == any("column 9, which has no head, is not read" in note for note in done.notes)
 
 
+def test_choices_that_a_spreadsheet_made_numbers_of() -> None:
+    versions = Question(name="version", ask="?", kind="category", choices=["1.0", "1.10", "03", "none"])
+    assert [read_answer(versions, cell) for cell in ("1", "1.1", "3", "NONE", "2", "nan")] == [
+        "1.0",
+        "1.10",
+        "03",
+        "none",
+        None,
+        None,
+    ]
+    both = Question(name="version", ask="?", kind="category", choices=["1", "1.0", "01"])
+    assert [read_answer(both, cell) for cell in ("1", "1.0", "1.00")] == ["1", "1.0", None]
+
+
 def test_a_question_called_time_is_asked_like_any_other(mail_run, export, take) -> None:
     asked = QuestionsSpec(
         questions=[Question(name=name, ask="?", kind="rating") for name in ("time", "annotator")]
@@ -393,6 +410,20 @@ def test_a_sheet_of_another_run_is_refused(mail_run, export, take, single, tmp_p
     export(run, "csv", single, seed=5)
     with pytest.raises(DataError, match="another run or export"):
         take(run, path)
+
+
+def test_the_run_that_sheets_were_made_of_is_named(mail_run, export, take, single, tmp_path) -> None:
+    run = mail_run()
+    path = export(run, "csv", single).files[0]
+    newer = RunFolder(Path(shutil.copytree(run.path, tmp_path / "newer")))
+    shutil.rmtree(newer.path / "human")
+    with pytest.raises(
+        DataError, match=rf"no sheets out: .+ made of {re.escape(str(run.path))}; name that run"
+    ):
+        take(newer, path)
+    shutil.rmtree(run.path / "human")
+    with pytest.raises(DataError, match="make some with `evalkit human export`"):
+        take(newer, path)
 
 
 def test_a_label_that_is_given_anew_replaces_the_old_one(mail_run, export, take, single) -> None:

@@ -135,7 +135,7 @@ function recall() {
   for (const line of data.lines) if (Object.keys(line.given).length) state.answers[line.item] = { ...line.given };
   try {
     const found = JSON.parse(localStorage.getItem(KEY) || "null");
-    if (found && typeof found === "object") state = { ...state, ...found };
+    if (found && found.answers instanceof Object && found.seconds instanceof Object) state = { ...state, ...found };
   } catch (error) {
     trouble("What this browser had kept cannot be read. Load the file that you saved last, if there is one.");
   }
@@ -411,7 +411,10 @@ $("next").addEventListener("click", () => go(state.at + 1));
 $("open").addEventListener("click", goOpen);
 $("download").addEventListener("click", download);
 $("copy").addEventListener("click", copy);
-$("load").addEventListener("change", () => $("load").files[0] && load($("load").files[0]));
+$("load").addEventListener("change", async () => {
+  if ($("load").files[0]) await load($("load").files[0]);
+  $("load").value = ""; // so that the same file can be chosen again
+});
 $("questions").addEventListener("submit", (event) => event.preventDefault());
 document.querySelectorAll("[data-close]").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
 document.addEventListener("keydown", keys);
