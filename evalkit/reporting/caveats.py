@@ -85,8 +85,8 @@ def _forms(results: Json, table: Board) -> Iterator[str]:
         places = column.digits
         p = row.get("p_adjusted")
         yield (
-            f"{row['candidate']} is not {row['control']}: {row['changed']} of {row['n']} answers on {row['task']} are "
-            f"others, {row['metric']} differs by {formats.signed(row['difference'], places)} "
+            f"As shipped, {row['candidate']} beside {row['control']} on {row['task']}: {row['changed']} of {row['n']} "
+            f"answers are others, {row['metric']} differs by {formats.signed(row['difference'], places)} "
             f"{formats.span(row['low'], row['high'], places)} ({len(row['gained'])} better, {len(row['lost'])} worse"
             f"{'' if p is None else f'; corrected p {formats.p_value(p)}'})."
         )

@@ -56,9 +56,9 @@ def test_forms_are_candidates_that_are_compared_with_their_adapter(project: Proj
     assert rated["r4[merged]"] == pytest.approx(rated["r4"], abs=1e-3)
     assert max(abs(a - b) for a, b in zip(rated["r4[requantized]"], rated["r4"], strict=True)) > 1e-2
     told = results_table(results)
-    assert "r4[requantized] is not r4: " in told
-    assert "of 6 answers on pick are others" in told
-    assert "r4[requantized] is not r4: " in run.report.read_text("utf-8")
+    assert "As shipped, r4[requantized] beside r4 on pick: " in told
+    assert "of 6 answers are others, choice_accuracy differs by " in told
+    assert "As shipped, r4[requantized] beside r4 on pick: " in run.report.read_text("utf-8")
 
 
 def test_forms_of_a_given_adapter_come_from_the_cache_and_follow_its_bytes(project: Project) -> None:
