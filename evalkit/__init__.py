@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from evalkit.planning import plan as plan
     from evalkit.records import Result as Result
     from evalkit.reporting.compare import compare as compare
+    from evalkit.reporting.judges import judge_lines as judge_lines
     from evalkit.reporting.judges import trust_in as trust_in
     from evalkit.reporting.runs import rewrite_report as rewrite_report
     from evalkit.reporting.text import results_table as results_table
@@ -58,6 +59,7 @@ _WHERE = {
     "gate_sequentially": "evalkit.gates.sequential",
     "import_labels": "evalkit.api",
     "judge_finished": "evalkit.running.judge_finished",
+    "judge_lines": "evalkit.reporting.judges",
     "judge_model": "evalkit.running.judges",
     "keep_baseline": "evalkit.gates.baseline",
     "metric": "evalkit.metrics",

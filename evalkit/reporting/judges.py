@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from evalkit.reporting import formats
 
-__all__ = ["UNCALIBRATED", "Leaning", "judge_notes", "leaning_in", "leanings", "trust_in"]
+__all__ = ["UNCALIBRATED", "Leaning", "judge_lines", "judge_notes", "leaning_in", "leanings", "trust_in"]
 
 UNCALIBRATED = "uncalibrated judge"
 Json = Mapping[str, Any]
@@ -131,6 +131,24 @@ def _entries(metric: str, results: Json) -> list[Json]:
     ]
     longest = max(own, key=len, default=None)
     return [entry for entry in results.get("judges") or [] if str(entry["name"]) == longest]
+
+
+def judge_lines(results: Json, names: Collection[str]) -> list[str]:
+    """One line a number that these judges made, with how far it is to be trusted."""
+    lines = []
+    for row in results["scores"]:
+        metric = str(row["metric"])
+        if not any(entry["name"] in names for entry in _entries(metric, results)):
+            continue
+        figures = "no value" if row["value"] is None else f"{row['value']:.3f}"
+        if row.get("low") is not None:
+            figures += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        sways = leaning_in(metric, results)
+        lines.append(
+            f"{row['candidate']} | {row['task']} | {metric} | {figures} | n {row['n']} (+{row['unscored']} unscored)"
+            f" | {trust_in(metric, results)}{f' ({sways})' if sways else ''}"
+        )
+    return lines
 
 
 def judge_notes(results: Json) -> list[str]:
