@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from evalkit.gates.sequential import gate_sequentially as gate_sequentially
     from evalkit.human.design import Design as Design
     from evalkit.judging.agreement import agreement as agreement
+    from evalkit.judging.trust import trust_in as trust_in
     from evalkit.metrics import metric as metric
     from evalkit.models.examine import examine as examine
     from evalkit.planning import plan as plan
     from evalkit.records import Result as Result
     from evalkit.reporting.compare import compare as compare
-    from evalkit.reporting.judges import trust_in as trust_in
+    from evalkit.reporting.judges import judge_lines as judge_lines
     from evalkit.reporting.runs import rewrite_report as rewrite_report
     from evalkit.reporting.text import results_table as results_table
     from evalkit.running.calibrate import calibrate as calibrate
@@ -58,6 +59,7 @@ _WHERE = {
     "gate_sequentially": "evalkit.gates.sequential",
     "import_labels": "evalkit.api",
     "judge_finished": "evalkit.running.judge_finished",
+    "judge_lines": "evalkit.reporting.judges",
     "judge_model": "evalkit.running.judges",
     "keep_baseline": "evalkit.gates.baseline",
     "metric": "evalkit.metrics",
@@ -70,7 +72,7 @@ _WHERE = {
     "run_planned": "evalkit.api",
     "score": "evalkit.api",
     "score_file": "evalkit.running.score_file",
-    "trust_in": "evalkit.reporting.judges",
+    "trust_in": "evalkit.judging.trust",
     "to_preferences": "evalkit.running.labels",
 }
 """Public name → the module that defines it."""

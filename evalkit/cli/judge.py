@@ -44,19 +44,8 @@ def judge(
     with shown() as progress:
         folder, failed = evalkit.judge_finished(run, judges, progress, model=named, budget=budget)
     evalkit.rewrite_report(folder.path)
-    results = folder.results()
-    for row in results["scores"]:
-        if any(row["metric"].partition(".")[0] == f"judge:{name}" for name in judges):
-            figures = (
-                "no value"
-                if row["value"] is None
-                else f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-            )
-            typer.echo(
-                f"{row['candidate']} | {row['task']} | {row['metric']} | {figures} | n {row['n']}"
-                f" (+{row['unscored']} unscored) | {evalkit.trust_in(row['metric'], results)}",
-                err=True,
-            )
+    for line in evalkit.judge_lines(folder.results(), judges):
+        typer.echo(line, err=True)
     for name, reason in failed.items():
         typer.echo(f"judge {name} could not be finished: {reason}", err=True)
     typer.echo(str(folder.path))

@@ -16,6 +16,7 @@ from evalkit.gates.reasons import reason
 from evalkit.gates.rules import Check, checks_of
 from evalkit.gates.selftest import self_test as test_policy
 from evalkit.gates.verdicts import GateVerdict, RuleVerdict, Word, judge_whole, samples_needed
+from evalkit.judging.trust import UNCALIBRATED, trust_in
 from evalkit.running.find import find_run
 from evalkit.running.folder import RunFolder, write_json
 from evalkit.running.scores import Scores, run_scores
@@ -71,7 +72,14 @@ def evaluate_run(
     """
     run = run_scores(folder)
     stored = find_baseline(baseline, policy, run, roots)
-    return write_verdict(evaluate(policy, run, stored, self_test=self_test), folder)
+    verdict, results = evaluate(policy, run, stored, self_test=self_test), folder.results()
+    rules = [
+        replace(rule, reason=f"{rule.reason} The number is an {UNCALIBRATED}'s.")
+        if trust_in(rule.metric, results) == UNCALIBRATED
+        else rule
+        for rule in verdict.rules
+    ]
+    return write_verdict(replace(verdict, rules=rules), folder)
 
 
 def write_verdict(verdict: GateVerdict, folder: RunFolder) -> GateVerdict:

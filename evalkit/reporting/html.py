@@ -23,12 +23,13 @@ from pydantic import Field
 
 from evalkit.catalog import Entry, find
 from evalkit.errors import CatalogError, OutputFolderError
+from evalkit.judging.trust import trust_in
 from evalkit.reporting import formats
 from evalkit.reporting.caveats import caveats
 from evalkit.reporting.charts import bars, curves, forest
 from evalkit.reporting.findings import MARKS, findings
 from evalkit.reporting.form import form_notes
-from evalkit.reporting.judges import judge_notes, leaning_in, leanings, trust_in
+from evalkit.reporting.judges import judge_notes, leaning_in, leanings
 from evalkit.reporting.noise import noise_rows
 from evalkit.reporting.samples import embedded, flips
 from evalkit.reporting.searches import search_tables

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from evalkit.judging.trust import judges_of, trust_in
 from evalkit.reporting import formats
 
-__all__ = ["UNCALIBRATED", "Leaning", "judge_notes", "leaning_in", "leanings", "trust_in"]
+__all__ = ["Leaning", "judge_lines", "judge_notes", "leaning_in", "leanings"]
 
-UNCALIBRATED = "uncalibrated judge"
 Json = Mapping[str, Any]
 
 
@@ -86,7 +86,7 @@ def leaning_in(metric: str, results: Json) -> str:
     'length +0.31, repeats 0.90'
     """
     told = []
-    entries = _entries(metric, results)
+    entries = judges_of(metric, results)
     for entry in entries:
         sways = [
             f"{one.short} {(formats.signed if one.shift else formats.number)(one.value['value'], 2)}"
@@ -97,40 +97,22 @@ def leaning_in(metric: str, results: Json) -> str:
     return "; ".join(told)
 
 
-def trust_in(metric: str, results: Json) -> str:
-    """Return ``uncalibrated judge``, ``calibrated judge``, or nothing for a number that no judge made.
-
-    A judge's own value and each of its criteria are calibrated on their own; of several runs, in all of them.
-
-    >>> trust_in("judge:tone.warmth", {"judges": [{"name": "tone", "calibrated": True}]})
-    'uncalibrated judge'
-    >>> trust_in("exact_match", {})
-    ''
-    """
-    if not metric.startswith("judge:"):
-        return ""
-    entries = _entries(metric, results)
-    done = entries and all(_calibrated(metric.removeprefix("judge:"), entry) for entry in entries)
-    return "calibrated judge" if done else UNCALIBRATED
-
-
-def _calibrated(told: str, entry: Json) -> bool:
-    if told == entry["name"]:
-        return bool(entry.get("calibrated"))
-    return told.removeprefix(f"{entry['name']}.") in (entry.get("calibrated_criteria") or [])
-
-
-def _entries(metric: str, results: Json) -> list[Json]:
-    """The judges that made a number: one, or one a run."""
-    told = metric.removeprefix("judge:")
-    names = [str(entry["name"]) for entry in results.get("judges") or []]
-    own = [
-        name
-        for name in names
-        if metric.startswith("judge:") and (told == name or told.startswith(f"{name}."))
-    ]
-    longest = max(own, key=len, default=None)
-    return [entry for entry in results.get("judges") or [] if str(entry["name"]) == longest]
+def judge_lines(results: Json, names: Collection[str]) -> list[str]:
+    """One line a number that these judges made, with how far it is to be trusted."""
+    lines = []
+    for row in results["scores"]:
+        metric = str(row["metric"])
+        if not any(entry["name"] in names for entry in judges_of(metric, results)):
+            continue
+        figures = "no value" if row["value"] is None else f"{row['value']:.3f}"
+        if row.get("low") is not None:
+            figures += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        sways = leaning_in(metric, results)
+        lines.append(
+            f"{row['candidate']} | {row['task']} | {metric} | {figures} | n {row['n']} (+{row['unscored']} unscored)"
+            f" | {trust_in(metric, results)}{f' ({sways})' if sways else ''}"
+        )
+    return lines
 
 
 def judge_notes(results: Json) -> list[str]:

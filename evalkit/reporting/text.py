@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evalkit.judging.trust import trust_in
 from evalkit.reporting import formats
 from evalkit.reporting.caveats import caveats
 from evalkit.reporting.findings import MARKS
-from evalkit.reporting.judges import judge_notes, leaning_in, trust_in
+from evalkit.reporting.judges import judge_notes, leaning_in
 from evalkit.reporting.tables import Board, Cell, Column, board
 
 __all__ = ["results_table"]

@@ -407,3 +407,20 @@ def test_comparisons_by_a_judge_are_corrected_for_their_number(
         assert row["low_adjusted"] < row["low"]
     criteria = [row for row in run.results["comparisons"] if row["metric"].startswith("judge:tone.")]
     assert {row["p_adjusted"] for row in criteria} == {None}
+
+
+def test_a_gate_says_whose_number_it_goes_by(study: Callable[[str], Path], tmp_path: Path) -> None:
+    run = evalkit.run(
+        study(f"judges: [{{judge: helpfulness, model: {{echo: '{SCORE.format(4)}'}}}}]\n"), limit=20
+    )
+    policy = tmp_path / "gate.yaml"
+    rule = "{{task: say, metric: '{}', at_least: 0}}"
+    rules = ", ".join(rule.format(metric) for metric in ("judge:helpfulness", "exact_match"))
+    policy.write_text(f"gate: g\ncandidate: two\nrules: [{rules}]\n")
+    reasons = [found.reason for found in evalkit.gate(run.path, policy).rules]
+    assert [reason.endswith("The number is an uncalibrated judge's.") for reason in reasons] == [True, False]
+    labels = tmp_path / "labels.csv"
+    lines = [f"{who},say,{i},{3 + i % 3}" for who in ("one", "two") for i in range(1, 21)]
+    labels.write_text("\n".join(["candidate,task,id,label", *lines]))
+    evalkit.calibrate(run.path, "helpfulness", labels)
+    assert "uncalibrated" not in evalkit.gate(run.path, policy).rules[0].reason

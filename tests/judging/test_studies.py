@@ -236,6 +236,16 @@ def test_the_command(study: Callable[[str], Path], evalkit_command: Any) -> None
     assert next(iter(again.samples("right", "sums")))["scores"]["judge:helpfulness"] == 5.0
 
 
+def test_the_command_on_one_sample(study: Callable[[str], Path], evalkit_command: Any) -> None:
+    """One verdict has no interval; a line says what it is all the same."""
+    run = evalkit.run(study(""), limit=1)
+    with FakeServer(lambda body: '{"reason": "", "score": 3}') as server:
+        asked = ("--judge", "helpfulness", "--model", "j", "--base-url", server.base_url)
+        done = evalkit_command("judge", run.path, *asked, check=True)
+    assert "right | sums | judge:helpfulness | 3.000 | n 1 (+0 unscored) | uncalibrated judge" in done.stderr
+    assert "(repeats 1.00)" in done.stderr
+
+
 def test_a_budget_for_a_finished_run_needs_a_price(
     study: Callable[[str], Path], evalkit_command: Any
 ) -> None:
