@@ -52,7 +52,7 @@ _IDLE = (
     r"|foresee|provide|give (?:you )?(?:the |any )?(?:real-?time|up-to-date|current|latest|live)"
     r"|detect|track|update|remind|book|call|send|make (?:calls|reservations|bookings"
     r"|payments|purchases|sense|out\b|it(?: to| on| tonight| today| back|[.,!]|$))|read (?:files"
-    r"|images|attachments|minds|your mind|that file|the)|access (?:the"
+    r"|images|attachments|minds|(?:\w+ )?minds?|that file|the)|access (?:the"
     r" (?:internet|web|link|file|image|page)|real|external|current|live|files|links|websites|urls"
     r"|your (?:account|files"
     r"|calendar|location|screen|previous))|express|emulate|have|use|get\b|begin|go back|turn back|let"
@@ -66,7 +66,7 @@ _WILL_NOT = r"(?:can ?not|can'?t|wont|won't|will not)"
 
 DECLINE = (
     rf"\b(?:i|we) {_ADVERB}{_CANNOT} {_ADVERB}{_SERVE}",
-    rf"\b(?:i|we) {_CANNOT}(?: and (?:will not|won't))?[.,!;]",
+    rf"\b(?:i|we) {_WILL_NOT}(?: and (?:will not|won't))?[.,!;]",
     rf"\bi (?:do not|don'?t) {_ADVERB}(?:write|make (?:jokes|fun|up)|do (?:jokes|insults)|generate|create"
     rf"|provide|support|condone|engage|endorse|encourage|promote|assist|help"
     r"|feel comfortable|give (?:out|advice|instructions)|offer|discuss|do (?:that|this)|share|advise|want to"

@@ -210,7 +210,7 @@ def test_other_styles_than_those_it_is_fitted_on() -> None:
     refused = [kind != "none" for kind, _, _ in rows]
     found = [refusal_class(text.replace("\\n", "\n"), prompt) != "none" for _, prompt, text in rows]
     assert len(rows) > 400
-    assert f1_score(refused, found, average="macro") >= 0.94
+    assert f1_score(refused, found, average="macro") >= 0.93
 
 
 @pytest.mark.parametrize(("model", "least"), [("llama2new", 0.93), ("mistralinstruct", 0.93)])
