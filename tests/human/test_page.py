@@ -229,7 +229,7 @@ def test_a_saved_file_goes_on_elsewhere(opened, mail_run, export, single, tmp_pa
     second.keyboard.press("Enter")
     second.keyboard.press("s")
     second.set_input_files("#load", kept)
-    second.wait_for_function("document.getElementById('state').textContent.includes('1 items were loaded')")
+    second.locator("#state", has_text="1 item was loaded").wait_for()
     second.keyboard.press("Escape")
     assert second.locator("#q0 input:checked").input_value() == "4"
     assert second.locator("#load").input_value() == ""  # the same file can be chosen again

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from playwright.sync_api import expect
 
 from evalkit.reporting.html import write_report
 
@@ -98,7 +100,7 @@ def test_the_policy_stops_what_a_page_could_fetch_or_run(browser, report):
 
 def visit(page, task, name):
     page.evaluate("address => location.hash = address", f"#/{task}/{quote(name, safe='')}")
-    page.wait_for_function("name => document.querySelector('#sample-title')?.textContent === name", arg=name)
+    expect(page.locator("#sample-title")).to_have_text(name)
 
 
 def test_what_a_model_wrote_is_shown_as_text(opened, hostile):
@@ -138,7 +140,7 @@ def test_a_very_long_and_a_broken_answer(opened, make_run):
     assert page.locator(TEXT).first.evaluate("node => node.textContent") == "é" * 20_000
     assert "980,000 more characters" in page.locator("[data-candidate=base].card").inner_text()
     page.keyboard.press("j")
-    page.wait_for_function("document.querySelector('#sample-title').textContent.startsWith('half')")
+    expect(page.locator("#sample-title")).to_have_text(re.compile("^half"))
     assert page.locator(TEXT).first.evaluate("node => node.textContent").startswith("cut ")
 
 
@@ -175,7 +177,7 @@ def test_a_link_opens_its_sample_and_another_link_another(opened, report):
     assert page.locator(".cards .card").count() == 4
     assert page.evaluate("document.getElementById('samples').getBoundingClientRect().top") < 200
     page.evaluate("location.hash = '#/tickets/tickets-003'")
-    page.wait_for_function("document.querySelector('#sample-title').textContent === 'tickets-003'")
+    expect(page.locator("#sample-title")).to_have_text("tickets-003")
 
 
 @pytest.mark.parametrize("fragment", ["#/tickets/nothing", "#/nowhere/x", "#/tickets/%E0%A4%A", "#/"])
@@ -238,9 +240,7 @@ def test_keys_walk_through_what_is_listed(opened, report):
     page = opened(report)
     for key, expected in (("j", "001"), ("j", "002"), ("k", "001"), ("k", "000"), ("k", "000")):
         page.keyboard.press(key)
-        page.wait_for_function(
-            f"document.querySelector('#sample-title').textContent === 'tickets-{expected}'"
-        )
+        expect(page.locator("#sample-title")).to_have_text(f"tickets-{expected}")
     page.locator(".filters input").click()
     page.keyboard.type("jj")
     assert page.locator(".filters input").input_value() == "jj"
@@ -253,7 +253,7 @@ def test_a_long_list_is_drawn_in_parts(opened, make_run, fake_task):
     page.get_by_role("button", name="Show 200 more").click()
     assert len(listed(page)) == 400
     page.evaluate("location.hash = '#/t/t-449'")
-    page.wait_for_function("document.querySelector('#sample-title').textContent === 't-449'")
+    expect(page.locator("#sample-title")).to_have_text("t-449")
     assert page.locator(".list [aria-current]").inner_text().startswith("t-449")
 
 

@@ -338,7 +338,8 @@ async function load(file) {
     }
     keep();
     draw(false);
-    $("state").textContent = `${found.labels.length} items were loaded.`;
+    const many = found.labels.length;
+    $("state").textContent = many === 1 ? "1 item was loaded." : `${many} items were loaded.`;
   } catch (error) {
     $("state").textContent = `The file was not loaded: ${error.message}.`;
   }
