@@ -40,13 +40,12 @@ def describe(plan: Plan) -> dict[str, Any]:
     """
     tokenizers: dict[str, Any] = {}
     candidates = [_candidate(planned, plan, tokenizers) for planned in plan.candidates]
-    local = sum(planned.base is not None for planned in plan.candidates)
     return {
         "study": plan.study.study,
         "path": str(plan.path),
         "seed": plan.study.seed,
         "tasks": [
-            {**_task(task), "power": task_power(plan, task), "noise": _noise(plan, task)}
+            {**_task(task), "power": task_power(plan, task), "noise": max(_noise(plan, task), default=0)}
             for task in plan.tasks
         ],
         "candidates": candidates,
@@ -59,18 +58,21 @@ def describe(plan: Plan) -> dict[str, Any]:
         "totals": {
             "candidates": len(candidates),
             "answers": sum(len(task.samples) for task in plan.tasks) * len(candidates),
-            "answered_again": sum(_noise(plan, task) for task in plan.tasks) * local,
+            "answered_again": sum(sum(_noise(plan, task)) for task in plan.tasks),
             "prompt_tokens": sum(sum(candidate["prompt_tokens"].values()) for candidate in candidates),
             "training_steps": sum(candidate.get("training", {}).get("steps", 0) for candidate in candidates),
         },
     }
 
 
-def _noise(plan: Plan, task: Task) -> int:
+def _noise(plan: Plan, task: Task) -> list[int]:
     """Samples of a task that each local candidate answers again."""
-    if all(planned.base is None for planned in plan.candidates):
-        return 0
-    return answered_again(len(task.samples), plan.study.statistics.noise)
+    asked = plan.study.statistics.noise
+    return [
+        answered_again(len(task.samples), planned.base.dtype, asked)
+        for planned in plan.candidates
+        if planned.base is not None
+    ]
 
 
 def _task(task: Task) -> dict[str, Any]:

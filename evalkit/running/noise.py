@@ -40,6 +40,9 @@ __all__ = [
 LEAST, MOST, SHARE = 16, 256, 0.05
 """Samples of a task that are answered again: this share of them, within these ends."""
 
+EXACT = "in fp32 an answer does not depend on what is computed beside it"
+"""Why an fp32 base answers nothing again unless it is asked for."""
+
 UNTOUCHED = frozenset({"latency", "cost"})
 """Metrics that say what a batch took, not what was answered."""
 
@@ -88,17 +91,22 @@ class Noise:
         return {"n": self.n, "answers": self.answers, "metrics": metrics, "note": self.note}
 
 
-def answered_again(n: int, asked: int | None = None) -> int:
+def answered_again(n: int, dtype: str, asked: int | None = None) -> int:
     """How many of a task's n samples are answered again.
 
     Args:
         n: Samples of the task.
-        asked: ``statistics: {noise: N}`` of the study; None: a twentieth.
+        dtype: What the base computes in: fp32 answers do not depend on their batch.
+        asked: ``statistics: {noise: N}`` of the study; None: a twentieth in bf16, none in fp32.
 
-    >>> answered_again(1000), answered_again(80), answered_again(5), answered_again(1000, 0)
-    (50, 16, 5, 0)
+    >>> answered_again(1000, "bf16"), answered_again(80, "bf16"), answered_again(5, "bf16")
+    (50, 16, 5)
+    >>> answered_again(1000, "fp32"), answered_again(1000, "fp32", 100), answered_again(1000, "bf16", 0)
+    (0, 100, 0)
     """
-    return min(n, min(MOST, max(LEAST, round(SHARE * n))) if asked is None else asked)
+    if asked is None:
+        asked = 0 if dtype == "fp32" else min(MOST, max(LEAST, round(SHARE * n)))
+    return min(n, asked)
 
 
 def measure_noise(
@@ -111,8 +119,8 @@ def measure_noise(
     progress: Progress,
     label: str,
     *,
+    count: int,
     seed: int,
-    asked: int | None = None,
 ) -> Noise:
     """Answer a slice again and compare.
 
@@ -125,12 +133,9 @@ def measure_noise(
         cache: Of finished answers.
         progress: Told of every answer.
         label: Names the candidate and the task to the reader.
+        count: Samples of the slice, at least one; see ``answered_again``.
         seed: Of the slice and its order; the same samples for every candidate.
-        asked: See ``answered_again``.
     """
-    count = answered_again(len(requests), asked)
-    if not count:
-        return Noise(note="not asked for")
     rng = np.random.default_rng([seed, *task.name.encode("utf-8")])
     rows = [int(row) for row in rng.permutation(len(requests))[:count]]
     again = answer(

@@ -24,7 +24,7 @@ from evalkit.running.bases import Adapter, LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
-from evalkit.running.noise import Noise, measure_noise
+from evalkit.running.noise import EXACT, Noise, answered_again, measure_noise
 from evalkit.running.plan import BaseChoice, Plan, Planned, task_metrics
 from evalkit.running.progress import Progress
 from evalkit.running.remote import check_servers, make_remote, takes_chats
@@ -136,6 +136,10 @@ def _noise(
     if not isinstance(model, LazyModel):
         recorded = isinstance(member.planned.spec, ReplayCandidate)
         return Noise(note="recorded answers" if recorded else "a server decides what it computes together")
+    asked, dtype = plan.study.statistics.noise, member.planned.base.dtype if member.planned.base else ""
+    count = answered_again(len(requests), dtype, asked)
+    if not count:
+        return Noise(note=EXACT if asked is None else "not asked for")
     started = time.monotonic()
     found = measure_noise(
         model,
@@ -146,8 +150,8 @@ def _noise(
         cache,
         progress,
         f"{name} · {task.name}",
+        count=count,
         seed=plan.study.seed,
-        asked=plan.study.statistics.noise,
     )
     member.seconds[f"noise {task.name}"] = time.monotonic() - started
     return found

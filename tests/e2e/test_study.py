@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import evalkit
 from evalkit.running.folder import RunFolder
+from evalkit.running.noise import EXACT
 
 Project = Callable[..., Path]
 
@@ -68,7 +69,7 @@ def everything(run: evalkit.Run) -> dict[str, Any]:
 
 def test_the_noise_floor_is_measured_and_told(project: Project) -> None:
     """Local candidates answer a slice again, recorded ones say why not; a second run asks nobody."""
-    study = project()
+    study = project(("device: cpu", "device: cpu\ndtype: bf16"))
     run = evalkit.run(study)
     rows = {(row["candidate"], row["task"]): row for row in run.results["noise"]}
     assert {name for name, _ in rows} == {"base", "few", "r4", "recorded"}
@@ -96,17 +97,21 @@ def test_the_noise_floor_is_measured_and_told(project: Project) -> None:
     assert plan["totals"]["answered_again"] == 3 * 12
 
 
-def test_in_fp32_the_noise_floor_is_measured_as_none(project: Project) -> None:
-    run = evalkit.run(project(("device: cpu", "device: cpu\ndtype: fp32")), only=["few"])
-    rows = run.results["noise"]
+def test_in_fp32_the_noise_floor_is_none(project: Project) -> None:
+    fp32 = ("device: cpu", "device: cpu\ndtype: fp32\nstatistics: {noise: 9}")
+    rows = evalkit.run(project(fp32), only=["few"]).results["noise"]
     assert {row["candidate"] for row in rows} == {"base", "few"}
-    assert all(row["answers"] == 0 for row in rows)
+    assert all((row["n"], row["answers"]) == (6, 0) for row in rows)
     assert all(part["sd"] == 0 and part["flips"] == 0 for row in rows for part in row["metrics"].values())
-    none = evalkit.run(
-        project(("device: cpu", "device: cpu\ndtype: fp32\nstatistics: {noise: 0}")), only=["few"]
-    )
-    assert {row["note"] for row in none.results["noise"]} == {"not asked for"}
-    assert not any("noise_sd" in row for row in none.results["scores"])
+
+
+def test_without_a_word_fp32_answers_nothing_again(project: Project) -> None:
+    run = evalkit.run(project(("device: cpu", "device: cpu\ndtype: fp32")), only=["few"])
+    assert {row["note"] for row in run.results["noise"]} == {EXACT}
+    assert not any("noise_sd" in row for row in run.results["scores"])
+    none = ("device: cpu", "device: cpu\ndtype: bf16\nstatistics: {noise: 0}")
+    run = evalkit.run(project(none), only=["few"])
+    assert {row["note"] for row in run.results["noise"]} == {"not asked for"}
 
 
 def test_a_study_writes_the_run_folder(project: Project) -> None:

@@ -86,7 +86,7 @@ def test_flips_and_changes_are_counted(quiz: Task, tmp_path: Path) -> None:
     model = Wavering()
     with Cache(tmp_path / "cache") as cache:
         requests, outputs, scored = answered(model, quiz, cache)
-        found = measure_noise(model, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1, asked=40)  # type: ignore[arg-type]
+        found = measure_noise(model, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1, count=40)  # type: ignore[arg-type]
     assert (found.n, found.answers) == (40, 3)
     assert set(found.changes) == {"exact_match", "f1"}  # latency says what a batch took
     exact = found.changes["exact_match"]
@@ -104,8 +104,10 @@ def test_the_slice_is_the_same_for_every_candidate_and_small(quiz: Task, tmp_pat
         model = Wavering()
         with Cache(tmp_path / name) as cache:
             requests, outputs, scored = answered(model, quiz, cache)
-            found = measure_noise(model, quiz, requests, outputs, scored, cache, Silent(), name, seed=1)  # type: ignore[arg-type]
-        assert found.n == answered_again(40) == 16
+            found = measure_noise(
+                model, quiz, requests, outputs, scored, cache, Silent(), name, seed=1, count=16
+            )  # type: ignore[arg-type]
+        assert found.n == answered_again(40, "bf16") == 16
         seen.append(model.other.asked)
     assert seen[0] == seen[1]
     assert len(set(seen[0])) == 16
@@ -122,7 +124,7 @@ def test_a_real_model_in_other_batches(quiz: Task, tmp_path: Path, dtype: str) -
         requests, outputs, scored = answered(model, quiz, cache)
         again = model.in_other_batches(16)
         assert again.fingerprint() != model.fingerprint()
-        found = measure_noise(model, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1)
+        found = measure_noise(model, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1, count=16)
         assert found.n == 16
         if dtype == "fp32":
             assert found.answers == 0
@@ -130,7 +132,7 @@ def test_a_real_model_in_other_batches(quiz: Task, tmp_path: Path, dtype: str) -
         assert found.changes["exact_match"].flips <= found.answers
         # Everything is kept: asking again loads no base.
         fresh = LazyModel(LazyBase(choice, cache, Silent()), None)
-        told = measure_noise(fresh, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1)
+        told = measure_noise(fresh, quiz, requests, outputs, scored, cache, Silent(), "m", seed=1, count=16)
         assert told == found
 
 
