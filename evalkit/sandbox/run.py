@@ -138,7 +138,9 @@ def run_programs(
     Raises:
         SandboxError: They cannot be confined here; none was run.
     """
-    if sandbox == "bubblewrap" and programs:
+    if not programs:
+        return
+    if sandbox == "bubblewrap":
         check_sandbox()
     allowed, several = limits or Limits(), workers or os.cpu_count() or 1
     different = list(dict.fromkeys(programs))
