@@ -228,7 +228,7 @@ def test_a_start_that_fails_fails_what_starts_from_it(project: Project) -> None:
             ["'on[rank=8]' starts from 'r4', whose rank is 4"],
         ),
         ("on, kind: train, start: r4, settings: {rank: 4, targets: mlp}", ["targets is all-linear, not mlp"]),
-        ("on, kind: train, start: r4, quantization: none, settings: {rank: 4}", ["stands on another base"]),
+        ("on, kind: train, start: r4, quantization: nf4, settings: {rank: 4}", ["stands on another base"]),
         ("on, kind: train, start: r44", ["Did you mean 'r4'?"]),
         (
             "on, kind: train, grid: {rank: [2, 4]}, search: {rungs: 9}, settings: {max_steps: 4}",
