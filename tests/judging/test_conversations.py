@@ -121,13 +121,13 @@ def test_judges_and_people_see_the_whole_conversation(study: Callable[[str], Pat
         assert values(run, "judge:pairwise-preference") == {"wrong": 0.5, "right": 1.0}
         asked = [call["messages"][0]["content"] for call in server.calls]
     rated = [text for text in asked if "<<<ANSWER A" not in text]
-    assert len(rated) == 8
+    assert len(rated) == 8 + 8  # and each once more
     for text in rated:
         mark = text.split("<<<TASK ")[1].split(">>>")[0]
         assert f"<<<TURN of the user {mark}>>>\n1. I like " in text
         assert f"<<<END TURN of the assistant {mark}>>>\n<<<TURN of the user {mark}>>>\n2. What do I" in text
         assert ("Good." in text) != ("Bad <END>." in text)  # its own earlier answer and nobody else's
-    assert len({text.split("<<<TASK ")[1][:16] for text in rated}) == 8
+    assert len({text.split("<<<TASK ")[1][:16] for text in rated}) == 16
     (pair, *_) = [text for text in asked if "<<<ANSWER A" in text]
     assert "[answer 1]\nGood.\n\n[answer 2]\n" in pair
     assert "[answer 1]\nBad <END>.\n\n[answer 2]\nnothing" in pair
