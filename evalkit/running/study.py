@@ -24,12 +24,13 @@ from evalkit.running.bases import Adapter, LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.done import Done
 from evalkit.running.folder import RunFolder
-from evalkit.running.noise import EXACT, Noise, answered_again, measure_noise
+from evalkit.running.noise import EXACT, Noise, answered_again
 from evalkit.running.plan import BaseChoice, Plan, Planned, task_metrics
 from evalkit.running.progress import Progress
 from evalkit.running.remote import check_servers, make_remote, takes_chats
 from evalkit.running.results import status_of, write_results
 from evalkit.running.score import Scored, kinds_at, score_task
+from evalkit.running.twice import measure_noise
 from evalkit.signature import digest
 from evalkit.specs.study import (
     ApiCandidate,

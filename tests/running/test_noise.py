@@ -22,13 +22,13 @@ from evalkit.running.noise import (
     Noise,
     answered_again,
     difference_sds,
-    measure_noise,
     noise_sds,
     with_noise,
 )
 from evalkit.running.plan import BaseChoice
 from evalkit.running.progress import Silent
 from evalkit.running.score import Scored, score_task
+from evalkit.running.twice import measure_noise
 from evalkit.specs.study import Quantization
 
 CARD = """\
