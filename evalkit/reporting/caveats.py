@@ -93,16 +93,19 @@ def _forms(results: Json, table: Board) -> Iterator[str]:
 
 
 def _unseen(table: Board) -> Iterator[str]:
+    found = []
     for task in table.tasks:
         column = table.primary(task)
         rows = [] if column is None else _open_rows(table, column)
         sizes = [size for row in rows if (size := least_seen(row)) is not None]
         if column is not None and sizes:
-            yield (
-                f"What could not have been seen on {task} {column.metric}: a true difference below about "
-                f"{formats.number(max(sizes), column.difference_digits)} would more likely than one time in five have "
-                "stayed unclear."
-            )
+            least = formats.number(max(sizes), column.difference_digits)
+            found.append(f"{least} on {task} {column.metric}")
+    if found:
+        yield (
+            "What could not have been seen: true differences below about these would more likely than one time in "
+            f"five have stayed unclear: {', '.join(found)}."
+        )
 
 
 def _open_rows(table: Board, column: Column) -> list[Json]:

@@ -46,14 +46,13 @@ def noise_rows(results: Json) -> list[NoiseRow]:
 
 
 def noise_remarks(results: Json) -> list[str]:
-    """Return one sentence a task on its primary metric, and one on who was not measured."""
+    """Return one sentence a task whose primary metric shifts, one on all others, and one on who was not measured."""
     rows = noise_rows(results)
     primaries = {task["name"]: task.get("primary") for task in results.get("tasks", [])}
-    told = [
-        _remark(task, str(metric), mine)
-        for task, metric in primaries.items()
-        if (mine := [row for row in rows if (row.task, row.metric) == (task, metric)])
-    ]
+    by_task = [[row for row in rows if (row.task, row.metric) == pair] for pair in primaries.items()]
+    still = [mine for mine in by_task if mine and not any(row.sd for row in mine)]
+    told = [_shift(mine) for mine in by_task if any(row.sd for row in mine)]
+    told += [_stillness(still)] if still else []
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         if row.note is not None:
@@ -71,22 +70,37 @@ def _rows(told: Json) -> Iterator[NoiseRow]:
         yield NoiseRow(*names, metric, *counts, float(row["change"]), row.get("sd"), None)
 
 
-def _remark(task: str, metric: str, rows: list[NoiseRow]) -> str:
-    n, answers, flips = (sum(getattr(row, name) for row in rows) for name in ("n", "answers", "flips"))
-    head = f"Noise floor of {task}: answered again in other batches and order"
-    if not answers and not flips:
-        unseen = min(1.0, 3 / n)  # rule of three
-        return (
-            f"{head}, none of {formats.plural(n, 'answer')} changed (changes in fewer than {unseen:.2g} of all could "
-            "have been missed)."
-        )
+def _shift(rows: list[NoiseRow]) -> str:
+    """A task whose values move together."""
     sd = max(row.sd or 0.0 for row in rows)
-    shift = (
-        f"the intervals hold the shift that all samples share (standard deviation {sd:.2g})"
-        if sd
-        else "no shift that all samples share shows, and what each does for itself is in every interval"
-    )
     return (
-        f"{head}, {answers} of {formats.plural(n, 'answer')} and {flips} scores ({metric}) changed "
-        f"({flips / n:.1%}); {shift}."
+        f"{_changed([rows])} ({rows[0].metric}); the intervals hold the shift that all samples share (standard "
+        f"deviation {sd:.2g})."
     )
+
+
+def _stillness(tasks: list[list[NoiseRow]]) -> str:
+    """Tasks on which no more changes than what each sample does for itself."""
+    rows = [row for mine in tasks for row in mine]
+    if any(row.answers or row.flips for row in rows):
+        return (
+            f"{_changed(tasks)}; no shift that all samples share shows, and what each does for itself is in every "
+            "interval."
+        )
+    n = sum(row.n for row in rows)
+    return (
+        f"{_head(tasks)}, none of {formats.plural(n, 'answer')} changed (changes in fewer than {min(1.0, 3 / n):.2g} "
+        "of all could have been missed)."  # rule of three
+    )
+
+
+def _head(tasks: list[list[NoiseRow]]) -> str:
+    names = ", ".join(rows[0].task for rows in tasks)
+    return f"Noise floor of {names}: answered again in other batches and order"
+
+
+def _changed(tasks: list[list[NoiseRow]]) -> str:
+    n, answers, flips = (
+        sum(getattr(row, name) for rows in tasks for row in rows) for name in ("n", "answers", "flips")
+    )
+    return f"{_head(tasks)}, {answers} of {formats.plural(n, 'answer')} and {formats.plural(flips, 'score')} changed"

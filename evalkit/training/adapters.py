@@ -162,14 +162,15 @@ def _made(base: Base, slot: str, config: Any, tuner: Any, start: Path | None) ->
     from peft import get_peft_model_state_dict
 
     named = {name: parameter for name, parameter in tuner.named_parameters() if parameter.requires_grad}
-    keys = {}
-    for name, parameter in named.items():
+    for parameter in named.values():
         parameter.data = parameter.data.float()  # peft makes them in the base's dtype
-        # peft names the weights in its files; False: "auto" would ask the Hub about the base
-        one = get_peft_model_state_dict(
-            tuner, state_dict={name: parameter}, adapter_name=slot, save_embedding_layers=False
-        )
-        keys[name] = _PREFIX + next(iter(one))
+    # peft names the weights in its files; it walks the whole model for that, so all of them are asked for at once
+    # (False: "auto" would ask the Hub about the base)
+    saved = get_peft_model_state_dict(
+        tuner, state_dict=dict(named), adapter_name=slot, save_embedding_layers=False
+    )
+    names = {id(parameter): name for name, parameter in named.items()}
+    keys = {names[id(tensor)]: _PREFIX + key for key, tensor in saved.items()}
     adapter = NewAdapter(base, slot, config, named, keys)
     if start is not None:
         adapter.load(read_adapter(start)[1])

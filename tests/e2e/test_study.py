@@ -84,7 +84,7 @@ def test_the_noise_floor_is_measured_and_told(project: Project) -> None:
     for row in run.results["comparisons"]:
         assert row["noise_sd"] is not None  # of the control, where the candidate is recorded
     told = evalkit.results_table(run.results)
-    assert "Noise floor of colours: answered again in other batches and order, " in told
+    assert "Noise floor of colours, pick: answered again in other batches and order, " in told
     assert "Noise floor not measured: recorded (recorded answers)." in told
     page = run.report.read_text("utf-8")
     assert "not measured: recorded answers" in page

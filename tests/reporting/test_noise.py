@@ -45,18 +45,32 @@ NOT_MEASURED = {
         ),
         (
             [slice_of("base", 5, 2, 0.0), slice_of("r8", 2, 1, 0.0)],
-            "7 of 100 answers and 3 scores (exact_match) changed (3.0%); no shift",
+            "7 of 100 answers and 3 scores changed; no shift",
         ),
         (
             [slice_of("base", 5, 4, 0.025)],
-            "the intervals hold the shift that all samples share (standard deviation 0.025)",
+            "5 of 50 answers and 4 scores changed (exact_match); the intervals hold the shift that all samples share "
+            "(standard deviation 0.025)",
         ),
     ],
 )
-def test_one_sentence_a_task(rows: list[dict[str, Any]], told: str) -> None:
+def test_what_changed_is_one_sentence(rows: list[dict[str, Any]], told: str) -> None:
     (sentence,) = noise_remarks(results(*rows))
     assert sentence.startswith("Noise floor of tickets: answered again in other batches and order, ")
     assert told in sentence
+
+
+def test_tasks_without_a_shift_share_a_sentence() -> None:
+    tasks = [{"name": name, "primary": "exact_match"} for name in ("a", "b", "c")]
+    rows = [
+        {**slice_of("base", *counts), "task": name}
+        for name, counts in {"a": (1, 0, 0.0), "b": (9, 8, 0.1), "c": (2, 1, 0.0)}.items()
+    ]
+    shifted, still = noise_remarks({"tasks": tasks, "noise": rows})
+    assert shifted.startswith("Noise floor of b: ")
+    assert still.startswith(
+        "Noise floor of a, c: answered again in other batches and order, 3 of 100 answers and 1 score "
+    )
 
 
 def test_who_was_not_measured_is_named() -> None:
