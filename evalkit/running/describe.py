@@ -69,7 +69,7 @@ def _noise(plan: Plan, task: Task) -> list[int]:
     """Samples of a task that each local candidate answers again."""
     asked = plan.study.statistics.noise
     return [
-        answered_again(len(task.samples), planned.base.dtype, asked)
+        answered_again(len(task.samples), planned.base.dtype, planned.base.quantization.type, asked)
         for planned in plan.candidates
         if planned.base is not None
     ]

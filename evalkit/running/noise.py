@@ -75,21 +75,24 @@ class Noise:
         return {"n": self.n, "answers": self.answers, "metrics": metrics, "note": self.note}
 
 
-def answered_again(n: int, dtype: str, asked: int | None = None) -> int:
+def answered_again(n: int, dtype: str, quantization: str, asked: int | None = None) -> int:
     """How many of a task's n samples are answered again.
 
     Args:
         n: Samples of the task.
         dtype: What the base computes in: fp32 answers do not depend on their batch.
-        asked: ``statistics: {noise: N}`` of the study; None: a twentieth in bf16, none in fp32.
+        quantization: Of the base. In int8 they do all the same: bitsandbytes takes the columns that hold an outlier in
+            any row of a batch out of the 8 bits (Dettmers et al. 2022, LLM.int8()).
+        asked: ``statistics: {noise: N}`` of the study; None: a twentieth, or none where answers cannot change.
 
-    >>> answered_again(1000, "bf16"), answered_again(80, "bf16"), answered_again(5, "bf16")
+    >>> answered_again(1000, "bf16", "nf4"), answered_again(80, "bf16", "nf4"), answered_again(5, "fp32", "int8")
     (50, 16, 5)
-    >>> answered_again(1000, "fp32"), answered_again(1000, "fp32", 100), answered_again(1000, "bf16", 0)
-    (0, 100, 0)
+    >>> answered_again(1000, "fp32", "nf4"), answered_again(1000, "fp32", "nf4", 100)
+    (0, 100)
     """
     if asked is None:
-        asked = 0 if dtype == "fp32" else min(MOST, max(LEAST, round(SHARE * n)))
+        exact = dtype == "fp32" and quantization != "int8"
+        asked = 0 if exact else min(MOST, max(LEAST, round(SHARE * n)))
     return min(n, asked)
 
 

@@ -137,8 +137,8 @@ def _noise(
     if not isinstance(model, LazyModel):
         recorded = isinstance(member.planned.spec, ReplayCandidate)
         return Noise(note="recorded answers" if recorded else "a server decides what it computes together")
-    asked, dtype = plan.study.statistics.noise, member.planned.base.dtype if member.planned.base else ""
-    count = answered_again(len(requests), dtype, asked)
+    asked, base = plan.study.statistics.noise, member.planned.base
+    count = 0 if base is None else answered_again(len(requests), base.dtype, base.quantization.type, asked)
     if not count:
         return Noise(note=EXACT if asked is None else "not asked for")
     started = time.monotonic()

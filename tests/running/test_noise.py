@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task, load_task
 from evalkit.metrics import get_metric
+from evalkit.models.loading import load_base
 from evalkit.models.selftest import write_tiny_model
 from evalkit.records import Output, Request, Result
 from evalkit.running.answer import answer
@@ -107,7 +109,7 @@ def test_the_slice_is_the_same_for_every_candidate_and_small(quiz: Task, tmp_pat
             found = measure_noise(
                 model, quiz, requests, outputs, scored, cache, Silent(), name, seed=1, count=16
             )  # type: ignore[arg-type]
-        assert found.n == answered_again(40, "bf16") == 16
+        assert found.n == answered_again(40, "bf16", "nf4") == 16
         seen.append(model.other.asked)
     assert seen[0] == seen[1]
     assert len(set(seen[0])) == 16
@@ -164,3 +166,20 @@ def test_a_value_holds_the_noise_in_its_own_unit() -> None:
     assert with_noise(plain, 0.0, metric).low == 0.4
     assert with_noise(plain, 0.0, metric).to_json()["noise_sd"] == 0.0  # measured, and none
     assert "noise_sd" not in with_noise(plain, None, metric).to_json()
+
+
+def test_int8_answers_depend_on_their_batch_in_fp32_too(tmp_path: Path) -> None:
+    """Why an int8 base is measured: a row's result changes beside a row that holds an outlier."""
+    write_tiny_model(tmp_path)
+    moved = {}
+    for quantization in ("int8", "none"):
+        base = load_base(str(tmp_path), quantization=quantization, dtype="fp32", device="cpu")
+        layer = base.model.model.layers[0].self_attn.q_proj
+        torch.manual_seed(0)
+        row, outlier = torch.randn(1, 64), torch.randn(1, 64)
+        outlier[0, 3] = 9.0
+        with torch.no_grad():
+            moved[quantization] = float((layer(row) - layer(torch.cat([row, outlier]))[:1]).abs().max())
+    assert moved["int8"] > 1e-5 > 10 * moved["none"]
+    assert answered_again(100, "fp32", "int8") == 16
+    assert answered_again(100, "fp32", "none") == 0
