@@ -40,28 +40,29 @@ def dense_weights(model: Any, tell: Callable[[str], None]) -> Iterator[None]:
             f"speed: dense-cache takes {needed / 1e9:.2f} GB, more than half of the {free / 1e9:.2f} GB that are "
             "free: write speed: auto."
         )
-    if layers:
-        tell(f"dense-cache: {needed / 1e9:.2f} GB of de-quantised weights, {free / 1e9:.2f} GB were free.")
-    else:
-        tell("dense-cache: the base has no 4-bit layers; nothing is kept.")
+    tell(_told(layers) or "dense-cache: the base has no 4-bit layers; nothing is kept.")
     with _kept(layers):
         yield
 
 
 @contextmanager
-def dense_on_cpu(model: Any) -> Iterator[None]:
+def dense_on_cpu(model: Any, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Within the block a base on a CPU with memory to spare multiplies by weights that are de-quantised once.
 
     A pass over few tokens costs little more than to de-quantise for it. On CUDA bitsandbytes' own kernel is as fast.
 
     Args:
         model: The base.
+        tell: Hears how much memory that takes, where it is done.
     """
     layers = _quantized(model)
     cpu = torch.device("cpu")
     here = all(layer.weight.device == cpu for layer in layers)
     spare = here and _needed(layers) <= _UNASKED * free_bytes("cpu")
-    with _kept(layers if spare else []):
+    kept = layers if spare else []
+    if kept and tell is not None:
+        tell(_told(kept))
+    with _kept(kept):
         yield
 
 
@@ -74,6 +75,11 @@ def _kept(layers: list[Any]) -> Iterator[None]:
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)
+
+
+def _told(layers: list[Any]) -> str:
+    """Says what they take; empty where there are none."""
+    return f"4-bit weights are kept de-quantised: {_needed(layers) / 1e9:.2f} GB." if layers else ""
 
 
 def _needed(layers: list[Any]) -> int:

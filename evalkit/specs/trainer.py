@@ -80,7 +80,7 @@ class QloraSettings(Spec):
     """Of initialisation, row order and dropout; null: the study's."""
     speed: Literal["auto", "plain", "dense-cache"] = "auto"
     """``plain`` runs rows one by one as written, without packing or shared prefixes; ``dense-cache`` keeps
-    de-quantised weights in memory."""
+    de-quantised weights in memory, as ``auto`` does on a CPU with memory to spare."""
 
 
 class TrainerSpec(Spec):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from evalkit.errors import EvalkitError
 
-__all__ = ["Layout", "Segment", "Stretch", "current_layout", "laid_out", "stream_attention"]
+__all__ = ["Layout", "Segment", "Stretch", "attend", "current_layout", "laid_out", "stream_attention"]
 
 _NAME = "evalkit_stream"
 _current: list[Layout] = []  # not a context variable: CUDA's backward pass recomputes layers in other threads
@@ -102,7 +102,7 @@ def stream_attention(model: Any) -> Iterator[None]:
     """Within the block the model's layers attend as the layout says; a layout must be given for each pass."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(_NAME, _attend)
+    AttentionInterface.register(_NAME, attend)
     configs = [model.config, *_sub_configs(model.config)]
     before = [config._attn_implementation_internal for config in configs]
     for config in configs:
@@ -146,7 +146,7 @@ def _sub_configs(config: Any) -> Sequence[Any]:
     return [sub for sub in named if sub is not None]
 
 
-def _attend(
+def attend(
     module: torch.nn.Module,
     query: torch.Tensor,  # (1, H, T, D)
     key: torch.Tensor,  # (1, G, T, D), G divides H
@@ -159,15 +159,37 @@ def _attend(
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface; see ``transformers.integrations.sdpa_attention``."""
+    """Attend as the current layout says; the signature is that of transformers' ``AttentionInterface``.
+
+    Returns:
+        (1, T, H, D) in the queries' type, computed in fp32 on a CPU; and no weights.
+
+    Raises:
+        EvalkitError: A mask is given, or rows that are no stream.
+    """
     layout = current_layout()
     if attention_mask is not None or query.shape[0] != 1:
         raise EvalkitError("a stream's attention was asked for rows that are not in a stream")
-    dtype = query.dtype
-    if (
-        dtype == torch.bfloat16 and query.device.type == "cpu"
-    ):  # its backward pass takes twice as long in bf16
+    dtype, on_cpu = query.dtype, query.device.type == "cpu"
+    if on_cpu:  # a bf16 backward pass takes four times as long there, and autocast would ask for one
         query, key, value = query.float(), key.float(), value.float()
+    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+        pieces = _pieces(layout, query, key, value, scaling, dropout, sliding_window, softcap, s_aux)
+        return torch.cat(pieces, dim=2).transpose(1, 2).to(dtype).contiguous(), None  # (1, T, H, D)
+
+
+def _pieces(
+    layout: Layout,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
+    dropout: float,
+    sliding_window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> list[torch.Tensor]:
+    """Attention of each stretch, (1, H, L, D), in their order."""
     # split and not sliced: the backward pass of a slice fills the whole stream with zeros
     lengths = [stretch.stop - stretch.start for stretch in layout.stretches]
     starts = [stretch.start for stretch in layout.stretches]
@@ -180,7 +202,7 @@ def _attend(
             for part in cut
         )
         mask = layout.mask(stretch, sliding_window, query)
-        if softcap is None and s_aux is None:
+        if softcap is None and sinks is None:
             piece = F.scaled_dot_product_attention(
                 q,
                 k,
@@ -192,9 +214,9 @@ def _attend(
                 enable_gqa=q.shape[1] != k.shape[1],
             )
         else:
-            piece = _in_steps(q, k, v, mask, scaling, dropout, softcap, s_aux)
+            piece = _in_steps(q, k, v, mask, scaling, dropout, softcap, sinks)
         pieces.append(piece)
-    return torch.cat(pieces, dim=2).transpose(1, 2).to(dtype).contiguous(), None  # (1, T, H, D)
+    return pieces
 
 
 def _in_steps(

@@ -40,7 +40,7 @@ def make_optimizer(
     if name.startswith("paged"):
         name = _checked_paging(parameters, name, device, tell)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # one call for all tensors
     import bitsandbytes as bnb
 
     made: torch.optim.Optimizer = {

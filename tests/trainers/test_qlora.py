@@ -378,14 +378,25 @@ def test_settings_that_cannot_be_had_are_refused(
         qlora.train(job)
 
 
+@pytest.mark.parametrize("speed", ["auto", "dense-cache"])
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
-def test_a_dense_cache_changes_no_number(
-    qlora: ModuleType, job_of: Jobs, tmp_path: Path, quantization: str
+def test_de_quantised_weights_change_no_number(
+    qlora: ModuleType,
+    job_of: Jobs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quantization: str,
+    speed: str,
 ) -> None:
+    told: list[str] = []
+    plain, log_plain = job_of(
+        {"warmup": 0.0}, quantization=quantization, folder=tmp_path / "plain", tell=told.append
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("evalkit.models.dense.free_bytes", lambda device: 0)  # no memory to spare
+        qlora.train(plain)
     said: list[str] = []
-    plain, log_plain = job_of({"warmup": 0.0}, quantization=quantization, folder=tmp_path / "plain")
-    qlora.train(plain)
-    settings = {"warmup": 0.0, "speed": "dense-cache"}
+    settings = {"warmup": 0.0, "speed": speed}
     cached, log = job_of(settings, quantization=quantization, folder=tmp_path / "cached", tell=said.append)
     before = snapshot(cached.base.model)
     qlora.train(cached)
@@ -393,9 +404,12 @@ def test_a_dense_cache_changes_no_number(
         pytest.approx((e["loss"], e["grad_norm"]), rel=1e-6) for e in log_plain
     ]
     assert same(before, snapshot(cached.base.model))
-    assert said[0].startswith(
-        "dense-cache: 0.00 GB" if quantization == "nf4" else "dense-cache: the base has no"
-    )
+    about = [sentence for sentence in said if "de-quantised" in sentence or "no 4-bit" in sentence]
+    if quantization == "nf4":
+        assert about == ["4-bit weights are kept de-quantised: 0.00 GB."]
+    else:
+        assert bool(about) == (speed == "dense-cache")
+    assert told == []
 
 
 @pytest.mark.parametrize("optimizer", ["adamw_8bit", "paged_adamw", "paged_adamw_8bit"])

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from evalkit.errors import CandidateError
-from evalkit.models.dense import dense_weights
+from evalkit.models.dense import dense_on_cpu, dense_weights
 from evalkit.records import TrainingSummary
 from evalkit.training.adapters import NewAdapter, new_adapter
 from evalkit.training.attention import stream_attention
@@ -191,6 +191,8 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
     )
     if settings.speed == "dense-cache":
         stack.enter_context(dense_weights(model, first.tell))
+    elif settings.speed == "auto":
+        stack.enter_context(dense_on_cpu(model, first.tell))
     if settings.offload == "weights" and first.base.device.startswith("cuda"):
         stack.enter_context(offloaded_weights(model, first.tell))
     if ready[0].mode != "plain":
