@@ -1,13 +1,12 @@
 """How fast evalkit trains beside TRL's SFTTrainer: same base, rows, masks, order and steps, on this machine.
 
-    python benchmarks/train.py [--quick] [--repeats 3] [--maths FILE.jsonl] [--model NAME] [--out FILE.json]
+    python benchmarks/train.py [--quick] [--repeats 3] [--data FOLDER] [--model NAME] [--out FILE.json]
 
 With ``--out`` every measurement is written down when it is done, and one that is there already is not made again.
-Each measurement is a process of its own (load time apart, peak memory its own). ``--maths`` takes rows with
-``question`` and ``answer``, such as GSM8K's; without it, seeded word problems of GSM8K's lengths stand in. The other
-rows are the quickstart's support tickets under system prompts of 20, 70 and 400 tokens. Both sides compute in the
-type that ``dtype: auto`` stands for on this machine. TRL runs without gradient checkpointing, with completion-only
-loss on our masks, 4 × 2 rows a step; its padding-free mode needs FlashAttention and is used where that is.
+Each measurement is a process of its own (load time apart, peak memory its own). Rows: see ``train_rows``. Both sides
+compute in the type that ``dtype: auto`` stands for on this machine. TRL runs without gradient checkpointing, with
+completion-only loss on our masks, 4 × 2 rows a step; its padding-free mode needs FlashAttention and is used where
+that is.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ import statistics  # noqa: E402
 
 import torch  # noqa: E402
 
+from benchmarks.train_rows import rows_of  # noqa: E402
 from evalkit.catalog import find, load_module  # noqa: E402
 from evalkit.data.conversation import Conversation  # noqa: E402
 from evalkit.models.devices import Placement, choose_placement, device_kind  # noqa: E402
@@ -59,22 +61,24 @@ class Case:
 
     Attributes:
         label: What it is called in the table.
+        kind: Of the rows, see ``train_rows.rows_of``.
         rows: How many are trained on; one epoch of 8 a step.
-        system: Tokens of the system prompt, about; 0: maths, without one.
+        system: Tokens of the system prompt, about.
         target: Least ratio to TRL asked for.
     """
 
     label: str
+    kind: str
     rows: int
     system: int
     target: float
 
 
 CASES = {
-    "maths": Case("maths, nothing to share", 64, 0, 2.2),
-    "short": Case("tickets, 20-token system prompt", 128, 20, 2.8),
-    "intents": Case("tickets, 70-token system prompt", 128, 70, 3.3),
-    "long": Case("tickets, 400-token system prompt", 64, 400, 8.0),
+    "maths": Case("maths, nothing to share", "maths", 64, 0, 2.2),
+    "short": Case("banking queries, 20-token system prompt", "banking", 128, 20, 2.8),
+    "intents": Case("tickets, 70-token system prompt", "tickets", 128, 70, 3.3),
+    "long": Case("tickets, 400-token system prompt", "tickets", 64, 400, 8.0),
 }
 
 
@@ -85,7 +89,7 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="24 rows a case and one repeat")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--maths", type=Path, help="rows with question and answer")
+    parser.add_argument("--data", type=Path, help="folder with gsm8k/train.jsonl and banking77/train.csv")
     parser.add_argument(
         "--cases", nargs="*", choices=[*CASES, "four", "growth"], default=[*CASES, "four", "growth"]
     )
@@ -174,7 +178,7 @@ def child(side: str, case: str, given: argparse.Namespace, number: int = 0) -> d
     began = time.monotonic()
     command = [sys.executable, str(Path(__file__).resolve()), "--one", side, case, "--model", given.model]
     command += ["--quick"] if given.quick else []
-    command += ["--maths", str(given.maths)] if given.maths else []
+    command += ["--data", str(given.data)] if given.data else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{side} {case} failed:\n{done.stderr[-2000:]}")
@@ -255,7 +259,6 @@ def ours(jobs: list[TrainingJob]) -> dict[str, Any]:
             flop(jobs[0].base, summary.computed_tokens, summary.supervised_tokens) for summary in summaries
         ),
         "peak": peak_memory(jobs[0].base.device),
-        "step": spent / max(summary.steps for summary in summaries),
         "held_out": held_out(jobs[0], jobs[0].folder / "adapter"),
     }
 
@@ -359,20 +362,20 @@ def job_of(
 ) -> TrainingJob:
     """One epoch over a case's rows, 8 a step; the same number are held out for every case."""
     count = 24 if given.quick else CASES[case].rows
-    made = maths(given.maths, count + HELD_OUT) if case == "maths" else tickets(base, CASES[case].system)
+    made = rows_of(CASES[case].kind, base, CASES[case].system, count + HELD_OUT, given.data)
     held_out_rows[folder] = made[count : count + HELD_OUT]
     settings = QloraSettings(**{"rank": 16, "batch_size": 8, "epochs": 1.0, "early_stopping": None, **extra})
     return TrainingJob(base=base, settings=settings, train=made[:count], validation=[], folder=folder)
 
 
 def step_of(base: Base, case: str, folder: Path) -> dict[str, Any]:
-    """Two steps: of k candidates on the tickets, or of one on rows of t tokens."""
+    """Three steps: of k candidates on the tickets, or of one on rows of t tokens; seconds of the last."""
     number = int(case[1:])
     if case[0] == "k":
-        rows, candidates = tickets(base, 70)[:16], number
+        rows, candidates = rows_of("tickets", base, 70, 24, None), number
     else:
-        ids = random.Random(3).sample(range(100, 40_000), number * 16)
-        texts = [base.tokenizer.decode(ids[i * number : (i + 1) * number]) for i in range(16)]
+        ids = random.Random(3).sample(range(100, 40_000), number * 24)
+        texts = [base.tokenizer.decode(ids[i * number : (i + 1) * number]) for i in range(24)]
         rows = [Conversation(row=i, text=text) for i, text in enumerate(texts, 1)]
         candidates = 1
     settings = QloraSettings(batch_size=8, epochs=1.0, early_stopping=None)
@@ -380,59 +383,15 @@ def step_of(base: Base, case: str, folder: Path) -> dict[str, Any]:
         TrainingJob(base=base, settings=settings, train=rows, validation=[], folder=folder / str(n), seed=n)
         for n in range(candidates)
     ]
-    held_out_rows[folder / "0"] = rows[:1]
-    return ours(jobs)
+    last: dict[int, float] = {}
+    jobs = [replace(job, log=partial(note, last, n)) for n, job in enumerate(jobs)]
+    load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
+    return {"step": sum(last.values())}
 
 
-def tickets(base: Base, system: int) -> list[Conversation]:
-    """The quickstart's rows under a system prompt of about so many tokens."""
-    path = ROOT / "studies/quickstart/tasks/tickets/train.jsonl"
-    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    words = "Classify the message of a customer. Reply with exactly one of the ten topics and nothing else."
-    ids = base.tokenizer(words, add_special_tokens=False)["input_ids"]
-    prompt = base.tokenizer.decode((ids * (1 + system // len(ids)))[:system])
-    return [
-        Conversation(
-            row=i,
-            messages=[
-                {"role": "system", "content": prompt},
-                {"role": "user", "content": row["text"]},
-                {"role": "assistant", "content": row["intent"]},
-            ],
-        )
-        for i, row in enumerate(rows, 1)
-    ]
-
-
-def maths(path: Path | None, count: int) -> list[Conversation]:
-    """Word problems: a file's, or seeded ones whose questions and answers are about as long as GSM8K's."""
-    if path is not None:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()[:count]]
-        pairs = [(row["question"], row["answer"]) for row in rows]
-    else:
-        pairs = [problem(random.Random(f"maths:{i}")) for i in range(count)]
-    return [
-        Conversation(row=i, messages=[{"role": "user", "content": q}, {"role": "assistant", "content": a}])
-        for i, (q, a) in enumerate(pairs, 1)
-    ]
-
-
-def problem(rng: random.Random) -> tuple[str, str]:
-    """A chain of sums, told and worked out."""
-    name, thing = (
-        rng.choice(["Ada", "Bo", "Cleo", "Dan", "Eve"]),
-        rng.choice(["apples", "stamps", "coins", "books"]),
-    )
-    total = rng.randint(5, 60)
-    told, worked = [f"{name} has {total} {thing}."], [f"{name} starts with {total} {thing}."]
-    for _ in range(rng.randint(2, 6)):
-        more, day = rng.randint(2, 40), rng.choice(["Monday", "Tuesday", "Friday", "Sunday"])
-        told.append(f"On {day} a friend brings {name} {more} more {thing}.")
-        worked.append(
-            f"After {day} there are {total} + {more} = <<{total}+{more}={total + more}>>{total + more} {thing}."
-        )
-        total += more
-    return " ".join([*told, f"How many {thing} does {name} have?"]), "\n".join([*worked, f"#### {total}"])
+def note(seconds: dict[int, float], number: int, row: Mapping[str, Any]) -> None:
+    """Keep how long a candidate's newest step took."""
+    seconds[number] = row["seconds"]
 
 
 def gemm_rate(place: Placement) -> float:
