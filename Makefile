@@ -35,7 +35,7 @@ bench-judge: .venv/dev  ## Overhead of the client: 10,000 verdicts against a loc
 	$(BIN)/python benchmarks/judge.py
 
 bench-statistics: .venv/dev  ## How often intervals cover and gates err, by simulation
-	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/intervals.py
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -118,28 +118,26 @@ class _Feed:
     def settled(self, output: Output) -> Asked | None:
         """What came of a question with this reply; None: it is to be asked again."""
         one = self._open[output.id]
-        one.asked = _counted(one.asked, output)
-        told = None
         if output.finish == "error":
             spent = (output.error or "").startswith(SPENT)
             reason = output.error if spent else f"no reply: {output.error}"
-            told = replace(one.asked, unscored=reason, final=False)
+            told = _counted(one.asked, output, unscored=reason, final=False)
         else:
             menu = menu_of(one.question.judge)
             try:
                 verdict = read_verdict(output.first, menu, one.question.under_test, one.mark)
             except NoVerdictError as error:
-                if len(one.asked.replies) > REPAIRS:
-                    cut = " (it was cut at max_new_tokens)" if output.finish == "length" else ""
-                    tries = REPAIRS + 1
-                    told = replace(one.asked, unscored=f"no verdict in {tries} replies: {error}{cut}")
-                else:
+                if len(one.asked.replies) < REPAIRS:
+                    one.asked = _counted(one.asked, output)
                     one.told = _repair(one.question, output.first, str(error))
                     self.again.append(one)
+                    return None
+                cut = " (it was cut at max_new_tokens)" if output.finish == "length" else ""
+                reason = f"no verdict in {REPAIRS + 1} replies: {error}{cut}"
+                told = _counted(one.asked, output, unscored=reason)
             else:
-                told = replace(one.asked, verdict=verdict)
-        if told is not None:
-            del self._open[output.id]
+                told = _counted(one.asked, output, verdict=verdict)
+        del self._open[output.id]
         return told
 
 
@@ -220,7 +218,7 @@ def _repair(question: Question, reply: str, error: str) -> list[Message]:
     return [Message(role="assistant", content=shown), Message(role="user", content=told)]
 
 
-def _counted(asked: Asked, output: Output) -> Asked:
+def _counted(asked: Asked, output: Output, **outcome: Any) -> Asked:
     cost = asked.cost if output.cost is None else (asked.cost or 0.0) + output.cost
     return replace(
         asked,
@@ -229,6 +227,7 @@ def _counted(asked: Asked, output: Output) -> Asked:
         tokens=asked.tokens + output.prompt_tokens + output.output_tokens,
         seconds=asked.seconds + output.seconds,
         cost=cost,
+        **outcome,
     )
 
 

@@ -153,7 +153,7 @@ def read_verdict(reply: str, menu: Menu, under_test: Iterable[str] = (), fence: 
         if menu.key not in value:
             continue
         copied = "".join(source.split())
-        if canonical_json(value) in quoted or any(copied in text for text in solid):
+        if (quoted and canonical_json(value) in quoted) or any(copied in text for text in solid):
             quotations = True
             continue
         last = value

@@ -16,6 +16,9 @@ from evalkit.errors import ModelError
 from evalkit.models.pace import retry_after
 from evalkit.records import Choice, Output, Request
 
+OPTIONS = {"headers": {}, "params": {}, "max_retries": 0, "security": {"bearer_auth": True}}
+"""The official client's own, but said outright: it copies what is left open for each call."""
+
 __all__ = ["BadReplyError", "RefusedError", "Server", "api_key", "generated", "post", "rated", "usage"]
 
 
@@ -93,7 +96,8 @@ async def post(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
     import openai
 
     try:
-        response = await client.post(path, cast_to=httpx2.Response, body=body)
+        options = {**OPTIONS, "timeout": client.timeout}
+        response = await client.post(path, cast_to=httpx2.Response, body=body, options=options)
     except openai.APIStatusError as error:
         told = " ".join(str(error.message).split())[:300]
         raise RefusedError(error.status_code, told, retry_after(error.response.headers)) from error

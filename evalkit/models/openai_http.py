@@ -10,7 +10,6 @@ The calls run on an event loop in a thread of their own, so that the caller may 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from evalkit.errors import CandidateError
+from evalkit.models.handover import Handover
 from evalkit.models.openai_call import (
     BadReplyError,
     RefusedError,
@@ -109,28 +109,25 @@ class OpenAIModel:
         return self._stream(iter(requests), key)
 
     def _stream(self, requests: Iterator[Request], key: str) -> Iterator[Output]:
-        finished: queue.SimpleQueue[list[Output] | BaseException | None] = queue.SimpleQueue()
         loop = asyncio.new_event_loop()
+        finished = Handover(loop, self.server.concurrency)
         everything = loop.create_task(self._all(requests, key, finished))
         thread = threading.Thread(target=_run, args=(loop, everything, finished), daemon=True)
         thread.start()
         try:
-            while (item := finished.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield from item
+            yield from finished
         finally:
             loop.call_soon_threadsafe(everything.cancel)  # does nothing to what is finished
             thread.join()
             loop.close()
 
-    async def _all(self, requests: Iterator[Request], key: str, finished: queue.SimpleQueue[Any]) -> None:
+    async def _all(self, requests: Iterator[Request], key: str, finished: Handover) -> None:
         self._pace = Pace(self.server.concurrency)  # its futures belong to this loop
         async with open_client(key, self.server.base_url, self.server.deadline) as client:
 
             async def work() -> None:
                 for request in requests:
-                    finished.put([await self._one(client, request)])
+                    finished.put(await self._one(client, request))
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.server.concurrency):
@@ -139,17 +136,16 @@ class OpenAIModel:
     async def _one(self, client: Any, request: Request) -> Output:
         started = asyncio.get_running_loop().time()
         try:
-            if request.kind != "generate":
-                output = await self._likelihood(client, request)
-            else:
-                output = await self._generate(client, request)
+            if request.kind == "generate":
+                return await self._generate(client, request, started)
+            output = await self._likelihood(client, request)
         except _BudgetSpentError:
             return Output(request.id, "", "error", error=f"{SPENT} {self._budget.limit:g} is spent")
         except BadReplyError as error:
             output = Output(request.id, "", "error", error=str(error))
-        return replace(output, seconds=asyncio.get_running_loop().time() - started)
+        return replace(output, seconds=_since(started))
 
-    async def _generate(self, client: Any, request: Request) -> Output:
+    async def _generate(self, client: Any, request: Request, started: float) -> Output:
         settings = request.generation
         body = self._body(request.prompt)
         body[self._limit_key] = settings.max_new_tokens
@@ -179,6 +175,7 @@ class OpenAIModel:
             finish="length" if any(finish == "length" for _, finish in answers) else "stop",
             prompt_tokens=usage(replies[0])[0],
             output_tokens=sum(usage(reply)[1] for reply in replies),
+            seconds=_since(started),
             cost=self._cost(replies),
         )
 
@@ -307,17 +304,15 @@ class OpenAIModel:
         return f"{self.server.model} at {self.server.base_url or 'OpenAI'}"
 
 
-def _run(
-    loop: asyncio.AbstractEventLoop, everything: asyncio.Task[None], finished: queue.SimpleQueue[Any]
-) -> None:
+def _run(loop: asyncio.AbstractEventLoop, everything: asyncio.Task[None], finished: Handover) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(everything)
-        finished.put(None)
+        finished.end()
     except BaseExceptionGroup as group:
-        finished.put(_first(group))
+        finished.end(_first(group))
     except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
-        finished.put(None if isinstance(error, asyncio.CancelledError) else error)
+        finished.end(None if isinstance(error, asyncio.CancelledError) else error)
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
@@ -326,6 +321,10 @@ def _run(
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _since(started: float) -> float:
+    return asyncio.get_running_loop().time() - started
 
 
 def _seed(seed: int, sample: str, index: int) -> int:

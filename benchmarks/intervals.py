@@ -1,6 +1,6 @@
 """How often intervals cover and gates err: seeded simulations of evalkit's own methods, as a Markdown table.
 
-    python benchmarks/statistics.py [--runs 5000] [--parts shares clusters …]
+    python benchmarks/intervals.py [--runs 5000] [--parts shares clusters …]
 
 Where there is a closed form, it is summed exactly instead of simulated (coverage of an interval of a share: every
 count of right answers, weighted by its binomial probability).
