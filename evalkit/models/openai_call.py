@@ -16,10 +16,10 @@ from evalkit.errors import ModelError
 from evalkit.models.pace import retry_after
 from evalkit.records import Choice, Output, Request
 
+__all__ = ["BadReplyError", "RefusedError", "Server", "api_key", "generated", "post", "rated", "usage"]
+
 OPTIONS = {"headers": {}, "params": {}, "max_retries": 0, "security": {"bearer_auth": True}}
 """The official client's own, but said outright: it copies what is left open for each call."""
-
-__all__ = ["BadReplyError", "RefusedError", "Server", "api_key", "generated", "post", "rated", "usage"]
 
 
 @dataclass(frozen=True, slots=True)
