@@ -142,7 +142,7 @@ def compare(name: str, given: argparse.Namespace, repeats: int, gemm: float) -> 
 def four(given: argparse.Namespace) -> dict[str, Any]:
     """Four candidates in one pass, and with successive halving, against TRL four times, process start included.
 
-    evalkit validates on the held-out rows twice an epoch on the way; TRL does not.
+    A search validates on the held-out rows; nobody else does, and losses are measured when the clock has stopped.
     """
     trl = sum(child(f"trl{number}", "intents", given)["process"] for number in range(len(CANDIDATES)))
     whole, halved = (child("evalkit", case, given) for case in ("four", "halved"))
@@ -183,7 +183,7 @@ def child(side: str, case: str, given: argparse.Namespace, number: int = 0) -> d
     if done.returncode:
         raise SystemExit(f"{side} {case} failed:\n{done.stderr[-2000:]}")
     measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    measured["process"] = time.monotonic() - began
+    measured["process"] = time.monotonic() - began - measured.get("untimed", 0.0)
     if given.out:
         given.out.write_text(json.dumps({**known, key: measured}, indent=2), "utf-8")
     return measured
@@ -211,23 +211,20 @@ def one(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def several(jobs: list[TrainingJob], *, halve: bool) -> dict[str, Any]:
-    """Train candidates in one pass, validating on the held-out rows; those of a search in three rungs."""
+    """Train candidates in one pass; those of a search validate on the held-out rows and meet at three rungs."""
     rates = {str(n): job.settings.learning_rate for n, job in enumerate(jobs)}
     search = Halving(rates, 3, 0.5) if halve else None
     jobs = [
-        replace(job, name=str(n), validation=held_out_rows[job.folder], search=search)
+        replace(job, name=str(n), validation=held_out_rows[job.folder] if halve else [], search=search)
         for n, job in enumerate(jobs)
     ]
-    began = time.monotonic()
-    summaries = load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
+    load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
+    trained = time.monotonic()
     lost = [search is not None and search.lost(job.name) is not None for job in jobs]
-    return {
-        "seconds": time.monotonic() - began,
-        "tokens": sum(summary.tokens for summary in summaries),
-        "losses": [
-            None if out else summary.validation_loss for out, summary in zip(lost, summaries, strict=True)
-        ],
-    }
+    losses = [
+        None if out else held_out(job, job.folder / "adapter") for out, job in zip(lost, jobs, strict=True)
+    ]
+    return {"losses": losses, "untimed": time.monotonic() - trained}
 
 
 class Started:
@@ -335,8 +332,9 @@ def theirs(job: TrainingJob, *, held_out: bool = True) -> dict[str, Any]:
 
 def held_out(job: TrainingJob, adapter: Path) -> float:
     """Loss per answer token on rows that were not learned."""
-    job.base.add_adapter("trained", adapter)
-    with job.base.use("trained"):
+    name = job.folder.name  # a candidate's own
+    job.base.add_adapter(name, adapter)
+    with job.base.use(name):
         return loss_of(job, prepare(job))
 
 
