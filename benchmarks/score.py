@@ -34,14 +34,13 @@ from evalkit.models.selftest import write_random_adapter  # noqa: E402
 from evalkit.records import Generation, Output, Request  # noqa: E402
 
 MODEL = "smollm2-135m-instruct-q4_1"
-TARGETS = {"choice": 60.0, "label": 4.0, "gsm8k": 1.6, "samples": 2.0, "adapters": 8.0, "first": 1 / 0.7}
+TARGETS = {"choice": 60.0, "label": 4.0, "gsm8k": 1.6, "samples": 2.0, "adapters": 8.0}
 WHAT = {
     "choice": "8-shot choice among 77 intents",
     "label": "8-shot generation of a label",
     "gsm8k": "zero-shot GSM8K, 96 tokens",
     "samples": "8 samples a prompt, 64 tokens",
     "adapters": "base + 4 adapters on the labels, start to numbers",
-    "first": "command to first token",
 }
 
 
@@ -83,8 +82,8 @@ def requests_of(row: str, data: Data, n: int) -> list[Request]:
     if row == "choice":
         choices = tuple(" " + intent for intent in data.intents)
         return [Request(str(i), "choice", text, choices=choices) for i, text in enumerate(asked)]
-    if row in ("label", "adapters", "first"):
-        short = Generation(max_new_tokens=16 if row != "first" else 1, stop=("\n",))
+    if row in ("label", "adapters"):
+        short = Generation(max_new_tokens=16, stop=("\n",))
         return [Request(str(i), "generate", text, short) for i, text in enumerate(asked)]
     questions = [f"Question: {question}\nAnswer:" for question in data.questions[:n]]
     drawn = Generation(max_new_tokens=64, temperature=0.8, samples=8)
@@ -170,7 +169,7 @@ def best(lm: Any, requests: Sequence[Request], batches: Sequence[int]) -> Side:
 
 def in_processes(row: str, arguments: argparse.Namespace, n: int, folder: Path) -> tuple[Side, Side]:
     """From the start of the command to its numbers: a process of ours, and one of lm-evaluation-harness a candidate."""
-    adapters = [str(path) for path in sorted(folder.glob("adapter*"))] if row == "adapters" else []
+    adapters = [str(path) for path in sorted(folder.glob("adapter*"))]
     batch = max(arguments.batches)
     common = [
         sys.executable,
@@ -333,7 +332,6 @@ def main() -> None:
         "gsm8k": (64, 64),
         "samples": (16, 16),
         "adapters": (32, 32),
-        "first": (1, 1),
     }
     quick = {
         "choice": (8, 1),
@@ -341,7 +339,6 @@ def main() -> None:
         "gsm8k": (16, 16),
         "samples": (4, 4),
         "adapters": (8, 8),
-        "first": (1, 1),
     }
     sizes = quick if arguments.quick else full
     clock = time.perf_counter()
@@ -374,8 +371,8 @@ def main() -> None:
                     parameters,
                 )
                 continue
-            if row in ("adapters", "first"):
-                for i in range(4 if row == "adapters" else 0):
+            if row == "adapters":
+                for i in range(4):
                     (Path(folder) / f"adapter{i}").mkdir()
                     write_random_adapter(base, Path(folder) / f"adapter{i}", seed=i)
                 we, they = in_processes(row, arguments, n, Path(folder))
