@@ -21,7 +21,7 @@ from evalkit.models.devices import Placement, device_kind
 from evalkit.models.hashing import config_sha256, weight_files, weights_sha256
 from evalkit.models.quantizing import DEFAULT_BLOCK, quantization_json
 from evalkit.models.quiet import quiet
-from evalkit.models.registry import ResolvedModel, models_dir
+from evalkit.models.registry import ResolvedModel, flush, models_dir
 from evalkit.signature import digest, file_sha256
 from evalkit.specs.study import Quantization
 
@@ -100,10 +100,7 @@ def _keep(model: Any, folder: Path, read: Callable[[Path], Any]) -> None:
             else:
                 card = {"sha256": weights_sha256(made)}
                 (made / CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
-                for path in made.iterdir():
-                    path.chmod(
-                        path.stat().st_mode | 0o444
-                    )  # safetensors writes 0600; models are often shared
+                flush(made)
                 for other in root.glob(f"{base}-*"):
                     shutil.rmtree(other, ignore_errors=True)
                 os.replace(made, folder)
