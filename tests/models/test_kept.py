@@ -19,7 +19,7 @@ from evalkit.models.devices import choose_placement
 from evalkit.models.kept import kept_folder, load_kept
 from evalkit.models.loading import Base, load_base
 from evalkit.models.registry import resolve
-from evalkit.models.selftest import write_random_adapter
+from evalkit.models.selftest import input_gradients, write_random_adapter
 from evalkit.specs.study import Quantization
 
 FolderOf = Callable[[str], Path]
@@ -77,6 +77,18 @@ def test_a_kept_base_is_the_quantised_one(
     assert layers
     assert all(layer.support_avx512bf16_for_cpu is False for layer in layers)
     assert all(layer.compute_dtype == second.placement.torch_dtype for layer in layers)
+
+
+def test_gradients_through_a_kept_base_are_those_of_the_quantised_one(
+    model_folder: FolderOf, models: Path
+) -> None:
+    found = []
+    for _ in range(2):
+        base = load(model_folder("llama"), dtype="bf16")
+        ids = torch.tensor([base.tokenizer("Once upon a time")["input_ids"]])
+        found.extend(input_gradients(base.model, ids, lambda: base.model(input_ids=ids)))  # noqa: B023
+    assert float(found[0].abs().max()) > 0
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 def test_it_is_the_kept_one_that_is_read(model_folder: FolderOf, models: Path) -> None:
