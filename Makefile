@@ -30,6 +30,7 @@ bench-metrics: .venv/dev  ## ROUGE, BLEU, chrF, BERTScore and the sandbox beside
 
 bench-score: .venv/dev  ## The scoring engine beside lm-evaluation-harness, on the same rows (QUICK=1: fewer)
 	$(BIN)/python benchmarks/score.py --growth $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/commands.py $(if $(QUICK),--repeats 1 --n 8)
 
 bench-judge: .venv/dev  ## Overhead of the client: 10,000 verdicts against a local server of 20 ms
 	$(BIN)/python benchmarks/judge.py

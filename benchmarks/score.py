@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,14 +33,12 @@ from evalkit.models.selftest import write_random_adapter  # noqa: E402
 from evalkit.records import Generation, Output, Request  # noqa: E402
 
 MODEL = "smollm2-135m-instruct-q4_1"
-TARGETS = {"choice": 60.0, "label": 4.0, "gsm8k": 1.6, "samples": 2.0, "adapters": 8.0, "first": 1 / 0.7}
+TARGETS = {"choice": 60.0, "label": 4.0, "gsm8k": 1.6, "samples": 2.0}
 WHAT = {
     "choice": "8-shot choice among 77 intents",
     "label": "8-shot generation of a label",
     "gsm8k": "zero-shot GSM8K, 96 tokens",
     "samples": "8 samples a prompt, 64 tokens",
-    "adapters": "base + 4 adapters on the labels, start to numbers",
-    "first": "command to first token",
 }
 
 
@@ -83,8 +80,8 @@ def requests_of(row: str, data: Data, n: int) -> list[Request]:
     if row == "choice":
         choices = tuple(" " + intent for intent in data.intents)
         return [Request(str(i), "choice", text, choices=choices) for i, text in enumerate(asked)]
-    if row in ("label", "adapters", "first"):
-        short = Generation(max_new_tokens=16 if row != "first" else 1, stop=("\n",))
+    if row == "label":
+        short = Generation(max_new_tokens=16, stop=("\n",))
         return [Request(str(i), "generate", text, short) for i, text in enumerate(asked)]
     questions = [f"Question: {question}\nAnswer:" for question in data.questions[:n]]
     drawn = Generation(max_new_tokens=64, temperature=0.8, samples=8)
@@ -156,59 +153,16 @@ def our_base(arguments: argparse.Namespace) -> Base:
     return load_base(arguments.model, quantization="none", dtype=arguments.dtype, device=arguments.device)
 
 
-def their_model(arguments: argparse.Namespace, batch: int, peft: str | None = None) -> Any:
+def their_model(arguments: argparse.Namespace, batch: int) -> Any:
     from lm_eval.models.huggingface import HFLM
 
     path, dtype = resolve(arguments.model).path, {"fp32": "float32", "bf16": "bfloat16"}[arguments.dtype]
-    return HFLM(pretrained=str(path), device=arguments.device, dtype=dtype, batch_size=batch, peft=peft)
+    return HFLM(pretrained=str(path), device=arguments.device, dtype=dtype, batch_size=batch)
 
 
 def best(lm: Any, requests: Sequence[Request], batches: Sequence[int]) -> Side:
     """lm-evaluation-harness at its best batch size, found on these very rows."""
     return min((theirs(lm, requests, batch) for batch in batches), key=lambda side: side.seconds)
-
-
-def in_processes(row: str, arguments: argparse.Namespace, n: int, folder: Path) -> tuple[Side, Side]:
-    """From the start of the command to its numbers: a process of ours, and one of lm-evaluation-harness a candidate."""
-    adapters = [str(path) for path in sorted(folder.glob("adapter*"))] if row == "adapters" else []
-    batch = max(arguments.batches)
-    common = [
-        sys.executable,
-        __file__,
-        "--data",
-        str(arguments.data),
-        "--model",
-        arguments.model,
-        "--batches",
-        str(batch),
-    ]
-    common += ["--threads", str(torch.get_num_threads()), "--rows", row]
-    common += ["--device", arguments.device, "--dtype", arguments.dtype]
-    sides = []
-    for commands in (
-        [["--process", "evalkit", "--adapters", *adapters]],
-        [["--process", "lm-eval", "--adapters", adapter] for adapter in ("", *adapters)],
-    ):
-        clock = time.perf_counter()
-        for command in commands:
-            subprocess.run([*common, "--n", str(n), *command], check=True, capture_output=True)
-        sides.append(Side(time.perf_counter() - clock, batch=batch))
-    return sides[0], sides[1]
-
-
-def process(arguments: argparse.Namespace) -> None:
-    """What a process of ``in_processes`` does."""
-    requests = requests_of(arguments.rows[0], read_data(arguments.data), arguments.n)
-    adapters = [path for path in arguments.adapters or [] if path]
-    if arguments.process == "lm-eval":
-        lm = their_model(arguments, arguments.batches[0], adapters[0] if adapters else None)
-        theirs(lm, requests, arguments.batches[0])
-        return
-    base = our_base(arguments)
-    ours(base, requests)
-    for path in adapters:
-        base.add_adapter(path, Path(path))
-        ours(base, requests, path)
 
 
 def machine(base: Base, parameters: int) -> tuple[float, str]:
@@ -317,31 +271,21 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="JSON file that keeps the rows; one that is there is gone on with"
     )
-    parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--process", help=argparse.SUPPRESS)
-    parser.add_argument("--adapters", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.batches = arguments.batches or ([32] if arguments.quick else [16, 64])
     torch.set_num_threads(arguments.threads)
-    if arguments.process:
-        process(arguments)
-        return
     data = read_data(arguments.data)
     full = {
         "choice": (8, 2),
         "label": (128, 128),
         "gsm8k": (64, 64),
         "samples": (16, 16),
-        "adapters": (32, 32),
-        "first": (1, 1),
     }
     quick = {
         "choice": (8, 1),
         "label": (32, 32),
         "gsm8k": (16, 16),
         "samples": (4, 4),
-        "adapters": (8, 8),
-        "first": (1, 1),
     }
     sizes = quick if arguments.quick else full
     clock = time.perf_counter()
@@ -360,32 +304,25 @@ def main() -> None:
         if arguments.out is not None:
             arguments.out.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
-    with tempfile.TemporaryDirectory() as folder:
-        for row in arguments.rows:
-            n, m = sizes[row]
-            if row in kept:
-                show(
-                    row,
-                    kept[row]["n"],
-                    Side(**kept[row]["evalkit"]),
-                    Side(**kept[row]["lm_eval"]),
-                    kept[row]["m"],
-                    rate,
-                    parameters,
-                )
-                continue
-            if row in ("adapters", "first"):
-                for i in range(4 if row == "adapters" else 0):
-                    (Path(folder) / f"adapter{i}").mkdir()
-                    write_random_adapter(base, Path(folder) / f"adapter{i}", seed=i)
-                we, they = in_processes(row, arguments, n, Path(folder))
-            else:
-                requests = requests_of(row, data, n)
-                ours(base, requests[:1])
-                we, they = ours(base, requests), best(lm, requests[:m], arguments.batches)
-            show(row, n, we, they, m, rate, parameters)
-            kept[row] = {"n": n, "m": m, "machine": told, "evalkit": asdict(we), "lm_eval": asdict(they)}
-            keep()
+    for row in arguments.rows:
+        n, m = sizes[row]
+        if row in kept:
+            show(
+                row,
+                kept[row]["n"],
+                Side(**kept[row]["evalkit"]),
+                Side(**kept[row]["lm_eval"]),
+                kept[row]["m"],
+                rate,
+                parameters,
+            )
+            continue
+        requests = requests_of(row, data, n)
+        ours(base, requests[:1])
+        we, they = ours(base, requests), best(lm, requests[:m], arguments.batches)
+        show(row, n, we, they, m, rate, parameters)
+        kept[row] = {"n": n, "m": m, "machine": told, "evalkit": asdict(we), "lm_eval": asdict(they)}
+        keep()
     if arguments.growth:
         growth(base, data, kept, keep)
 

@@ -15,12 +15,14 @@ import sys
 
 from evalkit.cli.exits import explain
 from evalkit.cli.group import app
+from evalkit.collecting import starting
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command of ``sys.argv`` and exit with its code (see ``evalkit.cli.exits``)."""
+    starting()
     try:
         app(prog_name="evalkit")
     except Exception as error:  # noqa: BLE001 - the last stop: whatever came this far is a bug and is shown whole

@@ -17,6 +17,7 @@ from evalkit.signature import digest, file_sha256
 __all__ = [
     "HASH_CACHE",
     "adapter_sha256",
+    "config_sha256",
     "read_adapter_config",
     "tokenizer_sha256",
     "weight_files",
@@ -97,6 +98,24 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CandidateError(f"{file}: expected a JSON object, got {type(config).__name__}.")
     return config
+
+
+def config_sha256(config: Any) -> str:
+    """SHA-256 of an architecture's settings, without where they were read from, by which version, and how it is held.
+
+    Args:
+        config: A transformers configuration.
+    """
+    settings = config.to_dict()
+    for key in (
+        "_name_or_path",
+        "_model_name_or_path",
+        "transformers_version",
+        "quantization_config",
+        "dtype",
+    ):
+        settings.pop(key, None)
+    return digest({key: repr(value) for key, value in settings.items()})
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from evalkit.collecting import started
 from evalkit.errors import ModelError
 from evalkit.models import chat
 from evalkit.models.adapters import AdapterSlot, eject, inject, switch
 from evalkit.models.devices import Placement, choose_placement, device_kind
-from evalkit.models.hashing import tokenizer_sha256
+from evalkit.models.hashing import config_sha256, tokenizer_sha256
+from evalkit.models.kept import kept_folder, load_kept
 from evalkit.models.merging import merged_layers, placed
 from evalkit.models.quantizing import (
     as_quantization,
@@ -227,15 +229,14 @@ def load_base(
     placement = choose_placement(device, dtype)
     chosen = as_quantization(quantization)
     tokenizer = load_tokenizer(resolved, trust_remote_code)
-    arguments = quantization_arguments(chosen, placement.torch_dtype)
-    loaded = _load_weights(resolved, placement, arguments, trust_remote_code)
+    loaded = _load_weights(resolved, placement, chosen, trust_remote_code)
     quantize_blocks(loaded, chosen, placement.torch_dtype, placement.device)
     secure_gradients(loaded)
     if tokenizer.pad_token_id >= loaded.get_input_embeddings().num_embeddings:  # added, but never trained
         tokenizer.pad_token = tokenizer.eos_token
     loaded.requires_grad_(False)
     loaded.eval()
-    return Base(loaded, tokenizer, placement, chosen, resolved, _config_sha256=_config_sha256(loaded))
+    return Base(loaded, tokenizer, placement, chosen, resolved, _config_sha256=config_sha256(loaded.config))
 
 
 def load_tokenizer(resolved: ResolvedModel, trust_remote_code: bool = False) -> Any:
@@ -264,31 +265,50 @@ def load_tokenizer(resolved: ResolvedModel, trust_remote_code: bool = False) -> 
 
 
 def _load_weights(
-    resolved: ResolvedModel, placement: Placement, arguments: dict[str, Any], trust: bool
+    resolved: ResolvedModel, placement: Placement, quantization: Quantization, trust: bool
 ) -> Any:
+    """Load the weights: in 4 bits from where they are kept so, else from the model's folder."""
+    from transformers import AutoConfig
+
+    arguments = quantization_arguments(quantization, placement.torch_dtype)
+    started()
+
+    def quantize() -> Any:
+        return _read(resolved, resolved.path, placement, trust_remote_code=trust, **arguments)
+
+    def read(folder: Path) -> Any:
+        config = AutoConfig.from_pretrained(resolved.path, local_files_only=True)
+        config.quantization_config = arguments["quantization_config"].to_dict()
+        return _read(resolved, folder, placement, config=config)
+
+    kept = None if trust else kept_folder(resolved, quantization, placement)
+    return quantize() if kept is None else load_kept(kept, read, quantize)
+
+
+def _read(resolved: ResolvedModel, folder: Path, placement: Placement, **arguments: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     with quiet():
         try:
             model, loading = AutoModelForCausalLM.from_pretrained(
-                resolved.path,
+                folder,
                 dtype=placement.torch_dtype,
                 device_map=_device_map(resolved, placement),
                 local_files_only=True,
-                trust_remote_code=trust,
                 output_loading_info=True,
                 **arguments,
             )
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            raise ModelError(f"{resolved.name} does not load from {resolved.path}: {error}") from error
+            raise ModelError(f"{resolved.name} does not load from {folder}: {error}") from error
     for problem in ("missing_keys", "mismatched_keys"):
         if loading[problem]:
             first = sorted(str(key) for key in loading[problem])[:3]
             raise ModelError(
-                f"{resolved.path} is not complete: {len(loading[problem])} weights are "
+                f"{folder} is not complete: {len(loading[problem])} weights are "
                 f"{problem.removesuffix('_keys')}, such as {', '.join(first)}."
             )
+    model.config._name_or_path = model.name_or_path = str(resolved.path)
     return model
 
 
@@ -300,17 +320,3 @@ def _device_map(resolved: ResolvedModel, placement: Placement) -> dict[str, str]
     free, _ = torch.cuda.mem_get_info(torch.device(placement.device))
     size = sum(file.stat().st_size for file in resolved.path.glob("*.safetensors"))
     return "auto" if size > 0.9 * free else {"": placement.device}
-
-
-def _config_sha256(model: Any) -> str:
-    """Hash of the architecture's settings, without where they were read from and by which version."""
-    settings = model.config.to_dict()
-    for key in (
-        "_name_or_path",
-        "_model_name_or_path",
-        "transformers_version",
-        "quantization_config",
-        "dtype",
-    ):
-        settings.pop(key, None)
-    return digest({key: repr(value) for key, value in settings.items()})

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from evalkit.models.beside import PREFIX, recall, remember
+from evalkit.models.hashing import config_sha256
 from evalkit.models.layouts import Slots
 from evalkit.models.packed import Packed
 from evalkit.models.quiet import quiet
@@ -40,7 +41,7 @@ def why_not_packed(model: Any, folder: Path | None = None) -> str | None:
         model: A transformers model.
         folder: Of its weights; None: nothing is remembered.
     """
-    key = digest(repr(model.config.to_dict()))
+    key = config_sha256(model.config)
     if key not in _known:
         beside, stack = None if folder is None else folder / FILE, digest({"config": key, **_stack()})
         remembered = {} if beside is None else recall(beside)

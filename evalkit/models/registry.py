@@ -26,7 +26,16 @@ if TYPE_CHECKING:  # filelock takes longer to import than `evalkit model --help`
 
     from filelock import FileLock
 
-__all__ = ["REGISTRY", "RegistryEntry", "ResolvedModel", "installed", "models_dir", "pull", "resolve"]
+__all__ = [
+    "REGISTRY",
+    "RegistryEntry",
+    "ResolvedModel",
+    "flush",
+    "installed",
+    "models_dir",
+    "pull",
+    "resolve",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +229,7 @@ def _resolve_gguf(name: str, file: Path) -> ResolvedModel:
                 made = Path(work) / "model"
                 made.mkdir()
                 convert_gguf(file, made)
-                _flush(made)
+                flush(made)
                 os.replace(made, folder)
     return ResolvedModel(name, folder, weights_sha256(folder), f"gguf:{original}")
 
@@ -284,7 +293,7 @@ def _install(name: str, entry: RegistryEntry, progress: Progress) -> None:
                 "source_sha256": entry.sha256,
             }
             (made / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-            _flush(made)
+            flush(made)
             shutil.rmtree(root / name, ignore_errors=True)  # without its card it is not a model
             os.replace(made, root / name)
             return
@@ -298,7 +307,7 @@ def _verify(folder: Path, entry: RegistryEntry, source: Source) -> None:
             raise ModelError(f"{source.revision}: {file} should have sha256 {expected}, got {got}.")
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Make every file readable and force it to disk, so that the rename cannot outrun the bytes."""
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir() and os.name == "nt":

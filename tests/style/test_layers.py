@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    {"errors", "records", "signature", "catalog", "plugins", "harness"},
+    {"errors", "records", "signature", "catalog", "plugins", "harness", "collecting"},
     {"specs"},
     {"data", "models", "metrics", "sandbox", "stats"},
     {"judging", "human"},
