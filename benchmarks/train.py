@@ -35,6 +35,7 @@ import torch  # noqa: E402
 
 from benchmarks.train_rows import rows_of  # noqa: E402
 from evalkit.catalog import find, load_module  # noqa: E402
+from evalkit.collecting import starting  # noqa: E402
 from evalkit.data.conversation import Conversation  # noqa: E402
 from evalkit.models.devices import Placement, choose_placement, device_kind  # noqa: E402
 from evalkit.models.loading import Base, load_base  # noqa: E402
@@ -191,6 +192,8 @@ def child(side: str, case: str, given: argparse.Namespace, number: int = 0) -> d
 
 def one(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
     """One measurement: load, then time the training alone."""
+    if side == "evalkit":
+        starting()  # as its command does
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     base = load_base(given.model, quantization="nf4", dtype="auto", device="auto")
