@@ -19,6 +19,7 @@ from typing import Any
 from evalkit.errors import ModelError
 from evalkit.models.devices import Placement, device_kind
 from evalkit.models.hashing import config_sha256, weight_files, weights_sha256
+from evalkit.models.memory import free_bytes
 from evalkit.models.quantizing import DEFAULT_BLOCK, quantization_json
 from evalkit.models.quiet import quiet
 from evalkit.models.registry import ResolvedModel, flush, models_dir
@@ -46,13 +47,17 @@ def kept_folder(resolved: ResolvedModel, quantization: Quantization, placement: 
     if placement.device != "cpu" or size < WORTHWHILE:
         return None
     files = {name: resolved.path / name for name in SETTINGS}
-    held = {"quantization": quantization_json(quantization), "dtype": placement.dtype}
-    made = {
+    held = {
+        "weights": resolved.sha256,
         "settings": {name: file_sha256(file) for name, file in files.items() if file.is_file()},
+        "quantization": quantization_json(quantization),
+        "dtype": placement.dtype,
+    }
+    made = {
         "versions": {name: version(name) for name in ("torch", "transformers", "bitsandbytes")},
         "device": device_kind(placement.device),
     }
-    name = f"{digest({'weights': resolved.sha256, **held})[:24]}-{digest(made)[:8]}"
+    name = f"{digest(held)[:24]}-{digest(made)[:8]}"
     return models_dir() / "quantized" / name
 
 
@@ -66,7 +71,7 @@ def load_kept(folder: Path, read: Callable[[Path], Any], quantize: Callable[[], 
     """
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        if weights_sha256(folder) == card["sha256"]:
+        if _hashes(folder) == card:
             return read(folder)
         logger.debug("%s is not what was kept", folder)
     except FileNotFoundError:
@@ -87,7 +92,8 @@ def _keep(model: Any, folder: Path, read: Callable[[Path], Any]) -> None:
 
     root, base = folder.parent, folder.name.partition("-")[0]
     root.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(root).free < 4 * model.get_memory_footprint():
+    size = model.get_memory_footprint()  # comparing takes two more of it for a moment
+    if shutil.disk_usage(root).free < 4 * size or free_bytes("cpu") < 4 * size:
         return
     with FileLock(root / f".{base}.lock").acquire(timeout=0):  # another process at it is enough
         made = root / f".{base}"
@@ -98,14 +104,20 @@ def _keep(model: Any, folder: Path, read: Callable[[Path], Any]) -> None:
             if not _same(model, read(made)):
                 logger.debug("not keeping %s: it comes back otherwise", folder)
             else:
-                card = {"sha256": weights_sha256(made)}
-                (made / CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
+                (made / CARD).write_text(json.dumps(_hashes(made)) + "\n", encoding="utf-8")
                 flush(made)
                 for other in root.glob(f"{base}-*"):
                     shutil.rmtree(other, ignore_errors=True)
                 os.replace(made, folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Of the weights and of every setting that is read from here."""
+    settings = {name: folder / name for name in SETTINGS}
+    hashes = {name: file_sha256(file) for name, file in settings.items() if file.is_file()}
+    return {"weights": weights_sha256(folder), **hashes}
 
 
 def _same(model: Any, other: Any) -> bool:

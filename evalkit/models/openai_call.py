@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from evalkit.errors import ModelError
 from evalkit.models.pace import retry_after
@@ -47,17 +48,41 @@ def api_key(server: Server) -> str:
     """Return the key for a server. OpenAI's own key never goes to another address unless the study names it.
 
     Raises:
-        ModelError: The variable is not set; says what to type.
+        ModelError: The variable is not set, its value or the address cannot be sent; says what to type.
     """
+    _check_address(server)
     name = server.api_key_env or ("OPENAI_API_KEY" if server.base_url is None else None)
     if name is None:
         return "none"  # the client insists on one; a server without keys ignores it
-    key = os.environ.get(name, "")
+    key = os.environ.get(name, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError(
+            f"Model {server.model!r}: the key in {name} has characters that no key has. Copy it again."
+        )
     if not key:
         raise ModelError(
             f"Model {server.model!r} needs a key: the environment variable {name} is not set. Type: export {name}=…"
         )
     return key
+
+
+def _check_address(server: Server) -> None:
+    if server.base_url is None:
+        return
+    told = f"Model {server.model!r}: base_url {server.base_url!r} is no address"
+    try:
+        address = urlsplit(server.base_url)
+        host, _ = address.hostname, address.port  # a port that is none raises ValueError
+        known = address.scheme in ("http", "https") and bool(host) and server.base_url.isprintable()
+        (host or "").encode("idna")
+    except ValueError as error:  # UnicodeError among them
+        raise ModelError(f"{told} ({error}). Write one such as http://localhost:8000/v1") from error
+    if address.username is not None:
+        raise ModelError(
+            f"{told} that evalkit asks: write the key into a variable and name it in api_key_env"
+        )
+    if not known:
+        raise ModelError(f"{told}. Write one such as http://localhost:8000/v1")
 
 
 class BadReplyError(Exception):
@@ -117,7 +142,7 @@ async def post(client: Any, path: str, body: dict[str, Any]) -> dict[str, Any]:
         raise RefusedError(None, f"{type(why).__name__}: {why}" if why else str(error)) from error
     try:
         value = json.loads(response.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadReplyError(f"the reply is not JSON ({error})") from error
     if not isinstance(value, dict):
         raise BadReplyError(f"the reply is not an object, but {type(value).__name__}")
@@ -155,6 +180,7 @@ def generated(request: Request, reply: Mapping[str, Any]) -> list[tuple[str, Lit
             raise RefusedError(400, "the server's content filter stopped the answer")
         if not isinstance(text, str):
             raise BadReplyError("the reply has a choice without text")
+        text = text.encode("utf-8", "replace").decode()  # half a character, which JSON can hold, is no text
         cut = min((at for stop in request.generation.stop if (at := text.find(stop)) >= 0), default=None)
         if cut is not None:
             answers.append((text[:cut], "stop"))

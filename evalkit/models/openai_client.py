@@ -34,7 +34,9 @@ def open_client(key: str, base_url: str | None, deadline: float) -> AsyncOpenAI:
     """
     official, direct, roundabout = _classes()
     address = urlsplit(base_url or "https://api.openai.com")
-    proxied = address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
+    proxied = not getproxies().keys().isdisjoint((address.scheme, "all")) and not proxy_bypass(
+        address.hostname or ""
+    )
     http: Any = roundabout if proxied else direct
     return official(
         api_key=key, base_url=base_url, max_retries=0, timeout=deadline, http_client=http(timeout=deadline)

@@ -182,6 +182,36 @@ def test_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in headers[0]
 
 
+@pytest.mark.parametrize("key", ["clé", "a\x00b"])
+def test_a_key_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr("os.environ", {"MY_KEY": key})
+    with pytest.raises(ModelError, match="MY_KEY has characters that no key has"):
+        OpenAIModel(Server("m", "http://localhost:1/v1", api_key_env="MY_KEY")).answer(questions(1))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:8000/v1",
+        "http://",
+        "ftp://host/v1",
+        "http://host:99999/v1",
+        "http://host/v1\n",
+        "http://é" + 70 * "x",
+    ],
+)
+def test_an_address_that_is_none_is_told_at_once(address: str) -> None:
+    with pytest.raises(ModelError, match="is no address"):
+        OpenAIModel(Server("m", address)).answer(questions(1))
+    with pytest.raises(ModelError, match="api_key_env"):
+        OpenAIModel(Server("m", "http://user:word@host/v1")).answer(questions(1))
+
+
+def test_half_a_character_is_no_text() -> None:
+    with FakeServer(lambda body: "half \ud800") as server:
+        assert ask(server, questions(1))["0"].first == "half ?"
+
+
 def test_the_budget_is_never_exceeded() -> None:
     with FakeServer(lambda body: "four words in all") as server:
         # a call costs 4 output words × 1 = 4, and may cost 8: with 30 there is room for at most 7
@@ -277,11 +307,12 @@ def test_stopping_early_ends_the_calls() -> None:
         assert len(server.calls) == made < 20
 
 
-def test_a_proxy_is_used_where_the_machine_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_a_proxy_is_used_where_the_machine_names_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """What is asked of an address that nobody serves arrives at the proxy; without one it does not."""
     with FakeServer(lambda body: "by the proxy") as proxy:
         server = Server("m", "http://nowhere.invalid/v1", deadline=5)
-        monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.setenv(name, proxy.base_url.removesuffix("/v1"))
         (output,) = OpenAIModel(server).answer([Request("1", "generate", "2 + 2?")])
         assert output.first == "by the proxy"
         (call,) = proxy.calls

@@ -65,7 +65,7 @@ def test_that_passes_are_exact_is_remembered_for_the_stack_it_was_found_with(
     model_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     # A process of its own each time: within one it is remembered anyway.
-    shutil.copytree(model_folder("qwen2"), tmp_path / "model")
+    shutil.copytree(model_folder("qwen2"), tmp_path / "model", ignore=shutil.ignore_patterns(FILE))
     script = (
         "import sys, torch\nfrom pathlib import Path\nfrom transformers import AutoConfig, AutoModelForCausalLM\n"
         "from evalkit.models.probe import why_not_packed\nfolder = Path(sys.argv[1])\n"
