@@ -268,9 +268,9 @@ class Slots:
             for keys, values in self._keys.values():
                 keys[row, :, :n] = keys[last, :, :n]
                 values[row, :, :n] = values[last, :, :n]
-        for kept in (self.above, self.lengths, self.owners):
-            kept[row] = kept[-1]
-            kept.pop()
+            self.owners[row] = self.owners[last]
+            self.above[row], self.lengths[row] = self.above[last], self.lengths[last]
+        del self.above[last], self.lengths[last], self.owners[last]
 
     def begin(self) -> None:
         """Prepare a pass over one new token a slot."""

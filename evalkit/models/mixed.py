@@ -57,6 +57,7 @@ def why_not_mixed(base: Base, adapters: Collection[str]) -> str | None:
         return "a merged adapter takes the place of the base's weights"
     slots = {base.adapters[name].slot for name in adapters}
     head = base.model.get_output_embeddings()
+    module: Any
     for module in base.model.modules():
         if not isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
             continue
@@ -64,7 +65,7 @@ def why_not_mixed(base: Base, adapters: Collection[str]) -> str | None:
             continue
         if isinstance(module, AuxiliaryTrainingWrapper):
             return "an adapter has layers that were trained as a whole"
-        plain = isinstance(module, (Linear, *_four_bit())) and slots.isdisjoint(module.lora_variant)
+        plain = type(module) in (Linear, *_four_bit()) and slots.isdisjoint(module.lora_variant)
         if not plain or module is head:
             return "an adapter is not plain LoRA on the layers below the head"
     return None

@@ -56,9 +56,8 @@ def answer_few(base: LazyBase, task: str, asked: Sequence[Few], cache: Cache, pr
     """
     missing = [(each, _missing(base, each, cache)) for each in asked]
     able = [(each, left) for each, left in missing if 0 < _answers(left) <= most_answers(base)]
-    if len(able) < 2 or len({each.adapter for each, _ in able}) < 2:
-        return
-    able = [(each, left) for each, left in able if _fits(base, each.adapter)]
+    if len(able) > 1:
+        able = [(each, left) for each, left in able if _fits(base, each.adapter)]
     if len(able) < 2:
         return
     keys = {key: (each, request) for each, left in able for key, request in left.items()}

@@ -101,12 +101,9 @@ def _do_few(
     local = [member for member in able if not isinstance(member.planned.spec, ReplayCandidate)]
     for task in plan.tasks:
         if len(local) > 1 and len(task.samples) <= most_answers(base):
+            chat = base.has_chat_template
             asked = [
-                Few(
-                    each,
-                    adapters.get(each.planned.name),
-                    list(requests_of(each.planned, plan, task, base.has_chat_template)),
-                )
+                Few(each, adapters.get(each.planned.name), list(requests_of(each.planned, plan, task, chat)))
                 for each in local
             ]
             answer_few(base, task.name, asked, cache, progress)
