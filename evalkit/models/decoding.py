@@ -51,6 +51,7 @@ class Answer:
         finish: None while it is being written.
         seconds: Its share of the time of its passes.
         error: Why it cannot go on.
+        owner: The adapter that writes it; None: the base alone.
     """
 
     prompt: list[int]
@@ -64,6 +65,7 @@ class Answer:
     finish: Literal["stop", "length", "error"] | None = None
     seconds: float = 0.0
     error: str | None = None
+    owner: str | None = None
 
     def take(self, draw: Draw, tokenizer: Any) -> None:
         """Add the next token and decide whether the answer ends with it."""

@@ -52,6 +52,7 @@ class RunLayout:
         at: Run → place of its first token.
         ids: Tokens of the pass.
         positions: Their positions in their texts.
+        owners: Whose they are.
         found: Run to keep → layer → keys and values. Handed to the runs only when the pass has succeeded.
     """
 
@@ -59,10 +60,12 @@ class RunLayout:
         self.order, spans = _depth_first(runs)
         self.at: dict[Run, int] = {}
         self.ids: list[int] = []
+        self.owners: list[str | None] = []
         positions: list[int] = []
         for run in self.order:
             self.at[run] = len(self.ids)
             self.ids.extend(run.ids)
+            self.owners.extend([run.owner] * len(run.ids))
             positions.extend(run.positions())
         self.positions = torch.tensor(positions)
         self.found: dict[Run, dict[int, tuple[Any, Any]]] = {run: {} for run in keep}
@@ -219,10 +222,12 @@ class Slots:
     Attributes:
         above: For each slot the run that its own keys follow; None: nothing.
         lengths: Own keys of each slot.
+        owners: Whose answer is in each slot.
     """
 
     above: list[Run | None] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    owners: list[str | None] = field(default_factory=list)
     _keys: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)  # layer → (S, H, T, D)
     _reserved: int = 0
     _rows: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
@@ -254,6 +259,7 @@ class Slots:
             start = stop
         self.above.append(above)
         self.lengths.append(start)
+        self.owners.append(own[-1].owner if own else above.owner if above else None)
 
     def remove(self, row: int) -> None:
         """Give a slot up; the last one takes its place."""
@@ -262,8 +268,9 @@ class Slots:
             for keys, values in self._keys.values():
                 keys[row, :, :n] = keys[last, :, :n]
                 values[row, :, :n] = values[last, :, :n]
+            self.owners[row] = self.owners[last]
             self.above[row], self.lengths[row] = self.above[last], self.lengths[last]
-        del self.above[last], self.lengths[last]
+        del self.above[last], self.lengths[last], self.owners[last]
 
     def begin(self) -> None:
         """Prepare a pass over one new token a slot."""

@@ -1,9 +1,9 @@
-"""A base model in this process, with or without an adapter, as something that answers requests."""
+"""A base model in this process, with or without adapters, as something that answers requests."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from evalkit.models.decoding import Answer, random_key
 from evalkit.models.dense import dense_on_cpu
 from evalkit.models.limits import Limits
 from evalkit.models.loading import Base
+from evalkit.models.mixed import mixed, why_not_mixed
 from evalkit.models.packed import Packed
 from evalkit.models.plain import PlainEngine
 from evalkit.models.probe import why_not_packed
@@ -21,7 +22,7 @@ from evalkit.models.writing import Writer
 from evalkit.records import Choice, Output, Request
 from evalkit.signature import digest
 
-__all__ = ["VERSION", "LocalModel", "ids_sha256", "local_fingerprint"]
+__all__ = ["VERSION", "LocalModel", "answer_together", "ids_sha256", "local_fingerprint", "why_not_together"]
 
 VERSION = 3
 """Raised when the same weights and settings may give other answers than before; part of cache keys."""
@@ -37,11 +38,15 @@ class _Encoded:
         request: The request.
         ids: The prompt's ids.
         rated: Of ``choice`` and ``perplexity``: what is rated, as contexts and their continuations.
+        place: Its place among the requests.
+        adapter: Who is asked; None: the base alone.
     """
 
     request: Request
     ids: list[int]
     rated: tuple[tuple[list[int], list[list[int]]], ...] = ()
+    place: int = 0
+    adapter: str | None = None
 
 
 def local_fingerprint(
@@ -100,19 +105,32 @@ class LocalModel:
         Args:
             requests: With distinct ids; in any order, which changes nothing.
         """
+        for _, output in self.answer_each([(self.adapter, request) for request in requests]):
+            yield output
+
+    def answer_each(self, asked: Sequence[tuple[str | None, Request]]) -> Iterator[tuple[int, Output]]:
+        """Answer; several adapters may be asked where they are ``mixed``, else this one.
+
+        Args:
+            asked: Adapter and request.
+
+        Yields:
+            The place of a request, and its answer.
+        """
         before, training = self.base.active, self.base.model.training
         try:
             packed = self._engine()
             self._ready()  # its layers are those that are kept dense
             with dense_on_cpu(self.base.model):
-                for start in range(0, len(requests), self._limits.requests):
+                for start in range(0, len(asked), self._limits.requests):
                     encoded: list[_Encoded] = []
-                    for request in requests[start : start + self._limits.requests]:
+                    for place in range(start, min(start + self._limits.requests, len(asked))):
+                        adapter, request = asked[place]
                         item = self._encode(request)
                         if isinstance(item, Output):
-                            yield item
+                            yield place, item
                         else:
-                            encoded.append(item)
+                            encoded.append(replace(item, place=place, adapter=adapter))
                     yield from self._generate([item for item in encoded if not item.rated], packed)
                     yield from self._rate([item for item in encoded if item.rated], packed)
         finally:
@@ -179,7 +197,7 @@ class LocalModel:
         context = self.base.context
         return 1 << 30 if context is None else context - len(ids)
 
-    def _generate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[Output]:
+    def _generate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[tuple[int, Output]]:
         groups = [self._answers(item) for item in items]
         owner = {answer: i for i, answers in enumerate(groups) for answer in answers}
         still_open = [len(answers) for answers in groups]
@@ -191,7 +209,7 @@ class LocalModel:
             i = owner[answer]
             still_open[i] -= 1
             if still_open[i] == 0:
-                yield _generated(items[i], groups[i])
+                yield items[i].place, _generated(items[i], groups[i])
 
     def _answers(self, item: _Encoded) -> list[Answer]:
         generation, ids = item.request.generation, item.ids
@@ -200,11 +218,18 @@ class LocalModel:
         ends = self.base.eos_ids | {added[stop] for stop in generation.stop if stop in added}
         limit = min(generation.max_new_tokens, self._room(ids))
         return [
-            Answer(ids, limit, generation, ends, random_key(generation, item.request.id, index))
+            Answer(
+                ids,
+                limit,
+                generation,
+                ends,
+                random_key(generation, item.request.id, index),
+                owner=item.adapter,
+            )
             for index in range(generation.samples)
         ]
 
-    def _rate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[Output]:
+    def _rate(self, items: Sequence[_Encoded], packed: Packed | None) -> Iterator[tuple[int, Output]]:
         owner = [i for i, item in enumerate(items) for _ in item.rated]
         pieces = [piece for item in items for piece in item.rated]
         found: list[list[Rated]] = [[] for _ in items]
@@ -213,12 +238,40 @@ class LocalModel:
         else:
             vocabulary = self.base.model.config.get_text_config().vocab_size
             rows = max(1, self._limits.logits // vocabulary)
-            rated = Rater(packed, self._limits, rows, self._ready, pieces).run()
+            owners = [items[i].adapter for i in owner]
+            rated = Rater(packed, self._limits, rows, self._ready, pieces, owners).run()
         for each in rated:
             i = owner[each.index]
             found[i].append(each)
             if len(found[i]) == len(items[i].rated):
-                yield _rated(items[i], found[i])
+                yield items[i].place, _rated(items[i], found[i])
+
+
+def answer_together(
+    base: Base, asked: Sequence[tuple[str | None, Request]], limits: Limits | None = None
+) -> Iterator[tuple[int, Output]]:
+    """Answer for several adapters of a base, and for the base, in common passes (``models/mixed.py``).
+
+    Each answers as it would alone: a ``LocalModel`` of its own.
+
+    Args:
+        base: For which ``why_not_together`` finds nothing, with these adapters.
+        asked: Adapter, None for the base alone, and request; in any order, which changes nothing.
+        limits: See ``LocalModel``.
+
+    Yields:
+        The place of a request and its answer, as soon as it is finished.
+
+    Raises:
+        NotImplementedError: A layer of the base runs something else than one row a token.
+    """
+    with mixed(base, {adapter for adapter, _ in asked if adapter is not None}):
+        yield from LocalModel(base, limits=limits).answer_each(asked)
+
+
+def why_not_together(base: Base, adapters: Collection[str]) -> str | None:
+    """Why adapters of this base cannot answer in common passes; None where they can."""
+    return why_not_packed(base.model, base.resolved.path) or why_not_mixed(base, adapters)
 
 
 def _generated(item: _Encoded, answers: Sequence[Answer]) -> Output:

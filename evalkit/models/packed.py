@@ -10,6 +10,7 @@ import torch
 
 from evalkit.models.attention import Layout, configurations, packed
 from evalkit.models.layouts import RunLayout, Slots
+from evalkit.models.mixed import owned_by
 from evalkit.models.trie import Run
 
 __all__ = ["Packed"]
@@ -20,7 +21,7 @@ class Packed:
 
     Args:
         model: A transformers model for which ``probe.why_not_packed`` finds nothing, switched to the adapter that
-            answers.
+            answers, or ``mixed``: then each adapter acts on what its owner is.
         device: Where inputs go.
     """
 
@@ -44,7 +45,7 @@ class Packed:
         """
         layout = RunLayout(runs, keep)
         places = [layout.at[run] + index % len(run.ids) for run, indices in wanted for index in indices]
-        logits = self._pass(layout.ids, layout.positions, layout, places)
+        logits = self._pass(layout.ids, layout.positions, layout, layout.owners, places)
         for run, held in layout.found.items():
             run.held = held
         return logits
@@ -52,19 +53,24 @@ class Packed:
     def step(self, slots: Slots, tokens: Sequence[int]) -> torch.Tensor:
         """Add one token to every slot; return (S, V) float32 logits after it."""
         slots.begin()
-        logits = self._pass(tokens, torch.tensor(slots.positions()), slots, range(len(slots)))
+        logits = self._pass(tokens, torch.tensor(slots.positions()), slots, slots.owners, range(len(slots)))
         slots.finish()
         return logits
 
     @torch.no_grad()
     def _pass(
-        self, ids: Sequence[int], positions: torch.Tensor, layout: Layout, places: Sequence[int]
+        self,
+        ids: Sequence[int],
+        positions: torch.Tensor,
+        layout: Layout,
+        owners: Sequence[str | None],
+        places: Sequence[int],
     ) -> torch.Tensor:
         # Not ``inference_mode``: layers may keep a tensor they make here (a cast bias, rotary frequencies), and an
         # inference tensor would break a later training step.
         rows = torch.tensor(list(places) or [0])  # on the CPU: the last layer may lie on another device
         arguments = {"logits_to_keep": rows} if self._keeps else {}
-        with packed(self._configs, layout):
+        with packed(self._configs, layout), owned_by(owners, self._device):
             logits: torch.Tensor = self._model(
                 input_ids=torch.tensor([list(ids)], device=self._device),
                 position_ids=positions[None].to(self._device),

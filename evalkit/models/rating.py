@@ -94,6 +94,7 @@ class Rater:
         rows: Most logit rows of a pass.
         ready: Called before every pass: puts the right adapter on, whatever was done since the last yield.
         items: Prompts and their continuations, as ids; none empty.
+        owners: The adapter that rates each; None: the base alone.
     """
 
     def __init__(
@@ -103,13 +104,14 @@ class Rater:
         rows: int,
         ready: Callable[[], None],
         items: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
+        owners: Sequence[str | None],
     ) -> None:
-        self._engine, self._ready, self._items = engine, ready, items
+        self._engine, self._ready, self._items, self._owners = engine, ready, items, owners
         self._most, self._rows = limits.tokens, rows
         self._found = [Rated(i, *_nothing(continuations)) for i, (_, continuations) in enumerate(items)]
         self._waiting = deque(
             part
-            for index, leaf in merge_prompts([prompt for prompt, _ in items])
+            for index, leaf in merge_prompts([prompt for prompt, _ in items], owners=owners)
             for part in _parts(index, leaf, items[index][1], rows)
         )
 
@@ -171,7 +173,8 @@ class Rater:
             self._rows = max(1, rows // 2)
             self._drop(index)
             self._found[index].values, self._found[index].greedy = _nothing(continuations)
-            self._waiting.extendleft(reversed(_parts(index, Run(prompt, users=1), continuations, self._rows)))
+            again = Run(prompt, users=1, owner=self._owners[index])
+            self._waiting.extendleft(reversed(_parts(index, again, continuations, self._rows)))
             return
         self._drop(index)
         longest = max(map(len, continuations))

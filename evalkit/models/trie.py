@@ -29,6 +29,7 @@ class Run:
         start: Position of the first token.
         users: Leaves below that still need its keys and values; those of a run without users are not kept.
         held: Layer → keys and values, each (H, T, D), once it was run and kept.
+        owner: Whose text it is: the adapter that acts on it; None for the base's own. As of the run above, if any.
     """
 
     ids: Sequence[int]
@@ -37,9 +38,12 @@ class Run:
     start: int = field(init=False)
     users: int = 0
     held: dict[int, tuple[Any, Any]] | None = None
+    owner: str | None = None
 
     def __post_init__(self) -> None:
         self.start = 0 if self.above is None else self.above.start + len(self.above.ids)
+        if self.above is not None:
+            self.owner = self.above.owner
 
     @property
     def end(self) -> int:
@@ -57,7 +61,7 @@ class Run:
 
     def cut(self, length: int) -> Run:
         """Put the first ``length`` tokens into a run of their own above this one, and return it; those below stay."""
-        top = Run(self.ids[:length], self.above, users=self.users)
+        top = Run(self.ids[:length], self.above, users=self.users, owner=self.owner)
         self.ids, self.above, self.start = self.ids[length:], top, top.end
         return top
 
@@ -91,12 +95,17 @@ def common_prefix(first: Sequence[int], last: Sequence[int], start: int = 0) -> 
     return next((i for i in range(start, most) if first[i] != last[i]), most)
 
 
-def merge_prompts(prompts: Sequence[Sequence[int]], least: int = WORTHWHILE) -> list[tuple[int, Run]]:
+def merge_prompts(
+    prompts: Sequence[Sequence[int]],
+    least: int = WORTHWHILE,
+    owners: Sequence[str | None] | None = None,
+) -> list[tuple[int, Run]]:
     """Merge prompts into a tree.
 
     Args:
         prompts: n lists of ids, each with at least one.
         least: Shared tokens from which a run of their own is made.
+        owners: Whose each prompt is: a run never has two owners. All of them the base's where None.
 
     Returns:
         (index of the prompt, its leaf), in the order to run them: those below one run together, the longest first.
@@ -105,7 +114,15 @@ def merge_prompts(prompts: Sequence[Sequence[int]], least: int = WORTHWHILE) -> 
     >>> [(i, leaf.start, list(leaf.ids)) for i, leaf in merge_prompts([[1, 2, 3, 4], [9], [1, 2, 3, 5, 6]], least=3)]
     [(2, 3, [5, 6]), (0, 3, [4]), (1, 0, [9])]
     """
-    return _merge(prompts, sorted(range(len(prompts)), key=lambda i: list(prompts[i])), None, 0, least)
+    named = owners or [None] * len(prompts)
+    found: list[tuple[int, Run]] = []
+    for owner in dict.fromkeys(named):
+        members = sorted((i for i, each in enumerate(named) if each == owner), key=lambda i: list(prompts[i]))
+        merged = _merge(prompts, members, None, 0, least)
+        for run in {run for _, leaf in merged for run in chain(leaf)}:
+            run.owner = owner
+        found += merged
+    return found
 
 
 def branches(continuations: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[list[int]]]:

@@ -62,7 +62,8 @@ class Writer:
     ) -> None:
         self._base, self._engine, self._limits, self._ready = base, engine, limits, ready
         self._waiting: deque[_Group] = deque()
-        for index, leaf in merge_prompts([answers[0].prompt for answers in groups]):
+        prompts, owners = [answers[0].prompt for answers in groups], [answers[0].owner for answers in groups]
+        for index, leaf in merge_prompts(prompts, owners=owners):
             for run in chain(leaf):
                 run.users += len(groups[index]) - 1
             self._waiting.append(_Group(leaf, list(groups[index])))
@@ -200,7 +201,7 @@ class Writer:
         Rounding differs with what else is in a pass. Where it could decide, this pass decides instead, which is the
         same in every batch.
         """
-        text = Run([*answer.prompt, *answer.tokens])
+        text = Run([*answer.prompt, *answer.tokens], owner=answer.owner)
         try:
             return draw_tokens(self._engine.run([text], [(text, [-1])]), [answer])[0]
         except RuntimeError as error:
@@ -242,7 +243,7 @@ class Writer:
             above = self._slots.above[-1]
             answer = self._leave(len(self._rows) - 1).answer
             rest = [*answer.prompt, *answer.tokens][0 if above is None else above.end :]
-            self._waiting.appendleft(_Group(Run(rest, above, users=1), [answer]))
+            self._waiting.appendleft(_Group(Run(rest, above, users=1, owner=answer.owner), [answer]))
 
 
 def _too_much(answer: Answer) -> str:

@@ -13,7 +13,7 @@ from evalkit.running.keys import answer_key
 from evalkit.running.progress import Progress
 from evalkit.running.turns import converse, recorded
 
-__all__ = ["answer"]
+__all__ = ["answer", "keep"]
 
 
 def answer(
@@ -61,14 +61,19 @@ def _answer(
         for output in answers:
             key = keys[output.id]
             answered[key] = output
-            if output.finish != "error":  # an error may be gone next time: ask again
-                cache.put(key, _to_json(output))
+            keep(cache, key, output)
             progress.advance()
         progress.done()
         for request in requests:
             if request.id not in outputs:
                 outputs[request.id] = replace(answered[keys[request.id]], id=request.id)
     return [outputs[request.id] for request in requests]
+
+
+def keep(cache: Cache, key: str, output: Output) -> None:
+    """Store an answer under its key (``keys.answer_key``); an error may be gone next time: it is asked again."""
+    if output.finish != "error":
+        cache.put(key, _to_json(output))
 
 
 def _to_json(output: Output) -> dict[str, Any]:

@@ -126,6 +126,17 @@ class LazyBase:
             self._told.add(note)
             self._progress.say(note)
 
+    def put_on(self, adapter: Adapter | None) -> Base:
+        """Return the base with this adapter in memory, switched off.
+
+        Raises:
+            CandidateError: It does not fit (see ``Base.add_adapter``).
+        """
+        base = self.load()
+        if adapter is not None and adapter.name not in base.adapters:
+            base.add_adapter(adapter.name, adapter.path, adapter.form)
+        return base
+
     def forget(self, name: str) -> None:
         """Take an adapter out of memory, if it is there."""
         if self._loaded is not None and name in self._loaded.adapters:
@@ -197,8 +208,6 @@ class LazyModel:
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Output]:
         """See ``LocalModel.answer``. The base is loaded in this call, before the first answer is asked for."""
-        base, adapter = self._base.load(), self._adapter
-        if adapter is not None and adapter.name not in base.adapters:
-            base.add_adapter(adapter.name, adapter.path, adapter.form)
-        name = None if adapter is None else adapter.name
+        base = self._base.put_on(self._adapter)
+        name = None if self._adapter is None else self._adapter.name
         return LocalModel(base, name, limits=self._limits, tell=self._base.tell).answer(requests)

@@ -50,6 +50,10 @@ class Done:
         self.error = str(error)
         progress.say(f"{self.planned.name} could not be done: {error}")
 
+    def took(self, stage: str, seconds: float) -> None:
+        """Count time that a stage took."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
     def missed(self, outputs: Sequence[Output]) -> None:
         """Note what a spent budget left unanswered, and what the answers cost."""
         left = [output.error for output in outputs if output.error and output.error.startswith(SPENT)]

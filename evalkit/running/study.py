@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from evalkit.running.answer import answer
 from evalkit.running.bases import Adapter, LazyBase, LazyModel
 from evalkit.running.cache import Cache
 from evalkit.running.done import Done
+from evalkit.running.few import Few, answer_few, most_answers
 from evalkit.running.folder import RunFolder
 from evalkit.running.noise import EXACT, Noise, answered_again
 from evalkit.running.plan import BaseChoice, Plan, Planned, task_metrics
@@ -74,6 +75,8 @@ def run_stages(
             continue
         base = None if choice is None else LazyBase(choice, cache, progress)
         adapters = make_adapters(members, plan, base, cache, folder, progress)
+        if base is not None and not train_only:
+            _do_few(members, plan, base, adapters, cache, progress)
         for member in [] if train_only else members:
             _do(member, plan, base, adapters.get(member.planned.name), cache, folder, progress, budget)
             if not finished:
@@ -83,6 +86,27 @@ def run_stages(
     if not (finished and train_only):
         write_results(plan, everything, folder, status_of(everything, train_only))
     return everything
+
+
+def _do_few(
+    members: Sequence[Done],
+    plan: Plan,
+    base: LazyBase,
+    adapters: Mapping[str, Adapter],
+    cache: Cache,
+    progress: Progress,
+) -> None:
+    """Answer the small tasks for all candidates of a base at once, into the cache; the others are left for ``_do``."""
+    able = [member for member in members if member.error is None and not member.dropped]
+    local = [member for member in able if not isinstance(member.planned.spec, ReplayCandidate)]
+    for task in plan.tasks:
+        if len(local) > 1 and len(task.samples) <= most_answers(base):
+            chat = base.has_chat_template
+            asked = [
+                Few(each, adapters.get(each.planned.name), list(requests_of(each.planned, plan, task, chat)))
+                for each in local
+            ]
+            answer_few(base, task.name, asked, cache, progress)
 
 
 def _do(
@@ -110,7 +134,7 @@ def _do(
             requests = list(requests_of(member.planned, plan, task, chat))
             started = time.monotonic()
             outputs = answer(model, requests, cache, progress, f"{name} · {task.name}")
-            member.seconds[f"answer {task.name}"] = time.monotonic() - started
+            member.took(f"answer {task.name}", time.monotonic() - started)
             member.scored[task.name] = _score(plan, task, requests, outputs, member, folder)
             member.noise[task.name] = _noise(plan, task, model, requests, outputs, member, cache, progress)
             member.missed(outputs)
