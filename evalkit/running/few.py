@@ -14,6 +14,7 @@ from typing import NamedTuple
 from evalkit.errors import CandidateError
 from evalkit.models.limits import Limits
 from evalkit.models.local import answer_together, why_not_together
+from evalkit.models.memory import out_of_memory
 from evalkit.records import Request
 from evalkit.running.answer import keep
 from evalkit.running.bases import Adapter, LazyBase, LazyModel
@@ -95,4 +96,8 @@ def _fits(base: LazyBase, adapter: Adapter | None) -> bool:
         loaded = base.put_on(adapter)
     except CandidateError:
         return False
+    except RuntimeError as error:
+        if out_of_memory(error):  # not beside the others; alone there may be room
+            return False
+        raise
     return why_not_together(loaded, [] if adapter is None else [adapter.name]) is None
