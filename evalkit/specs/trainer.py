@@ -79,7 +79,7 @@ class QloraSettings(Spec):
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Of initialisation, row order and dropout; null: the study's."""
     speed: Literal["auto", "plain", "dense-cache"] = "auto"
-    """``plain`` runs rows one by one as written, without packing or shared prefixes; ``dense-cache`` keeps
+    """``plain`` runs padded rows, without packing or shared prefixes; ``dense-cache`` keeps
     de-quantised weights in memory, as ``auto`` does on a CPU with memory to spare."""
 
 

@@ -70,6 +70,8 @@ def _forward(
             weights += [layer.lora_A[segment.owner].weight, layer.lora_B[segment.owner].weight]
     if not pieces:
         return out  # type: ignore[no-any-return]
+    if out._is_view():  # bitsandbytes gives one where a layer has a bias; it cannot be added to in place
+        out = out.clone()
     return _Added.apply(out, x, pieces, *weights)  # type: ignore[no-any-return,no-untyped-call]
 
 

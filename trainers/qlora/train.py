@@ -18,6 +18,7 @@ import torch
 
 from evalkit.errors import CandidateError
 from evalkit.models.dense import dense_on_cpu, dense_weights
+from evalkit.models.memory import out_of_memory as no_memory
 from evalkit.records import TrainingSummary
 from evalkit.training.adapters import NewAdapter, new_adapter
 from evalkit.training.attention import stream_attention
@@ -174,7 +175,9 @@ def run(members: Sequence[Member]) -> None:
             compete(members, finish)
             if ready:
                 train_ready(ready, stack)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not no_memory(error):
+            raise
         fail(members, out_of_memory(first.settings.micro_batch))
     except CandidateError as error:  # a setting, the same for all of a pass, that cannot be had on this base
         fail(members, error)
