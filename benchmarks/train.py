@@ -34,13 +34,14 @@ import statistics  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.train_rows import rows_of  # noqa: E402
+from benchmarks.train_trl import theirs  # noqa: E402
 from evalkit.catalog import find, load_module  # noqa: E402
 from evalkit.collecting import starting  # noqa: E402
 from evalkit.data.conversation import Conversation  # noqa: E402
 from evalkit.models.devices import Placement, choose_placement, device_kind  # noqa: E402
 from evalkit.models.loading import Base, load_base  # noqa: E402
 from evalkit.specs.trainer import QloraSettings  # noqa: E402
-from evalkit.training.batches import collate, micro_batches, window  # noqa: E402
+from evalkit.training.batches import collate, micro_batches  # noqa: E402
 from evalkit.training.halving import Halving  # noqa: E402
 from evalkit.training.job import TrainingJob  # noqa: E402
 from evalkit.training.loss import validation_loss  # noqa: E402
@@ -210,7 +211,11 @@ def one(side: str, case: str, given: argparse.Namespace) -> dict[str, Any]:
             )
         number = side.removeprefix("trl") if side.startswith("trl") else ""
         job = job_of(base, case, given, Path(folder), CANDIDATES[int(number)] if number else {})
-        return ours([job]) if side == "evalkit" else theirs(job, held_out=not number)
+        if side == "evalkit":
+            return ours([job])
+        data = prepare(job)
+        found = theirs(job, data, steps(data))
+        return found if number else {**found, "held_out": loss_of(job, data)}
 
 
 def several(jobs: list[TrainingJob], *, halve: bool) -> dict[str, Any]:
@@ -269,68 +274,6 @@ def flop(base: Base, computed: int, supervised: int) -> float:
     linear = [m for m in base.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     inside = sum(layer.in_features * layer.out_features for layer in linear)
     return 4.0 * (computed * inside + supervised * head.in_features * head.out_features)
-
-
-def theirs(job: TrainingJob, *, held_out: bool = True) -> dict[str, Any]:
-    """Train with TRL on the same quantised weights, ids, masks, order and initialisation scheme."""
-    from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
-    from trl import SFTConfig, SFTTrainer
-
-    settings, data = job.settings, prepare(job)
-    order = [
-        i
-        for step in range(steps(data))
-        for i in window(step, len(data.train), settings.batch_size, data.seed)
-    ]
-    rows = [
-        {
-            "input_ids": list(data.train[i].ids),
-            "completion_mask": [int(on) for on in data.train[i].supervised],
-        }
-        for i in order
-    ]
-    torch.manual_seed(data.seed)
-    adapter = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    model = get_peft_model(job.base.model, adapter, autocast_adapter_dtype=False)
-    arguments = SFTConfig(
-        output_dir=str(job.folder / "trl"),
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=2,
-        num_train_epochs=1,
-        train_sampling_strategy="sequential",
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
-        weight_decay=settings.weight_decay,
-        completion_only_loss=True,
-        max_length=None,
-        gradient_checkpointing=False,
-        bf16=job.base.dtype == "bf16",
-        use_cpu=job.base.device == "cpu",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=job.base.tokenizer,
-    )
-    began = time.monotonic()
-    trainer.train()
-    spent = time.monotonic() - began
-    peak = peak_memory(job.base.device)
-    model.eval()
-    return {
-        "seconds": spent,
-        "tokens": sum(len(row["input_ids"]) for row in rows),
-        "peak": peak,
-        "held_out": loss_of(job, data) if held_out else None,
-    }
 
 
 def held_out(job: TrainingJob, adapter: Path) -> float:

@@ -81,7 +81,10 @@ def _missing(base: LazyBase, few: Few, cache: Cache) -> dict[str, Request]:
     merged = few.adapter is not None and few.adapter.form is not None
     if merged or any(request.kind == "conversation" for request in few.requests):
         return {}
-    fingerprint = LazyModel(base, few.adapter).fingerprint()
+    try:
+        fingerprint = LazyModel(base, few.adapter).fingerprint()
+    except CandidateError:  # told when its own turn comes
+        return {}
     keys = {answer_key(fingerprint, request): request for request in few.requests}
     stored = cache.get_many(keys)
     return {key: request for key, request in keys.items() if key not in stored}
