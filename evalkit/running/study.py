@@ -75,7 +75,7 @@ def run_stages(
             continue
         base = None if choice is None else LazyBase(choice, cache, progress)
         adapters = make_adapters(members, plan, base, cache, folder, progress)
-        if base is not None and not train_only:
+        if base is not None and choice is not None and choice.dtype == "fp32" and not train_only:
             _do_few(members, plan, base, adapters, cache, progress)
         for member in [] if train_only else members:
             _do(member, plan, base, adapters.get(member.planned.name), cache, folder, progress, budget)
@@ -96,7 +96,10 @@ def _do_few(
     cache: Cache,
     progress: Progress,
 ) -> None:
-    """Answer the small tasks for all candidates of a base at once, into the cache; the others are left for ``_do``."""
+    """Answer the small tasks for all candidates of a base at once, into the cache; the others are left for ``_do``.
+
+    In fp32 alone: in bf16 a candidate's answers would depend on who else is in the study.
+    """
     able = [member for member in members if member.error is None and not member.dropped]
     local = [member for member in able if not isinstance(member.planned.spec, ReplayCandidate)]
     for task in plan.tasks:

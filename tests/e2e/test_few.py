@@ -78,6 +78,14 @@ def test_few_answers_that_are_left_go_together_and_many_do_not(
     assert not [stage for stage in progress.stages if "candidates" in stage]
 
 
+def test_in_bf16_each_answers_alone(project: Project) -> None:
+    """Rounding follows what else is in a pass: a control's answers must not depend on who else is in the study."""
+    progress = Recording()
+    evalkit.run(project((FP32[0], FP32[1].replace("fp32", "bf16")), (ONE, MORE)), progress=progress)
+    assert progress.stages
+    assert not [stage for stage in progress.stages if "candidates" in stage]
+
+
 def test_an_adapter_that_breaks_takes_nobody_down(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     path = project(FP32, (ONE, MORE))
     add = Base.add_adapter
