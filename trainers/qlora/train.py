@@ -40,6 +40,7 @@ from evalkit.training.prepare import Prepared, prepare
 from evalkit.training.schedule import make_schedule, steps_per_epoch, total_steps
 from evalkit.training.sharing import choose_mode
 from evalkit.training.summary import summarise
+from evalkit.training.varlen import choose_attention
 
 __all__ = ["train", "train_many"]
 
@@ -198,7 +199,7 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
     if settings.offload == "weights" and first.base.device.startswith("cuda"):
         stack.enter_context(offloaded_weights(model, tell))
     if ready[0].mode != "plain":
-        stack.enter_context(stream_attention(model))
+        stack.enter_context(stream_attention(model, choose_attention(first, tell)))
         if not settings.dora:  # peft's own forward does DoRA
             stack.enter_context(joined([member.adapter for member in ready]))
     for member in ready:
