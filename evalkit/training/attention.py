@@ -20,7 +20,7 @@ from evalkit.errors import EvalkitError
 
 __all__ = ["Layout", "Segment", "Stretch", "attend", "current_layout", "laid_out", "stream_attention"]
 
-_NAME = "evalkit_stream"
+_NAME = "evalkit_stream"  # with the function's own after it
 _current: list[Layout] = []  # not a context variable: CUDA's backward pass recomputes layers in other threads
 
 
@@ -109,8 +109,9 @@ def stream_attention(model: Any, attention: Callable[..., Any] | None = None) ->
     """
     from transformers import AttentionInterface
 
-    name = _NAME if attention is None else f"{_NAME}_{attention.__name__}"
-    AttentionInterface.register(name, attention or attend)
+    attention = attention or attend
+    name = f"{_NAME}_{attention.__name__}"
+    AttentionInterface.register(name, attention)
     configs = [model.config, *_sub_configs(model.config)]
     before = [config._attn_implementation_internal for config in configs]
     for config in configs:
