@@ -53,7 +53,8 @@ def _small_config(model: Any, window: int) -> Any:
     for name in getattr(config, "sub_configs", {}):
         if (beside := getattr(config, name, None)) is not None and beside is not text:
             _cut(beside, 1)  # it sees pictures or sounds, which no probe has
-    text.vocab_size = 256
+    for name in ["vocab_size", *(name for name in vars(text) if name.startswith("vocab_size_"))]:
+        setattr(text, name, 256)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         if getattr(text, name, None) is not None:
             setattr(text, name, 0)

@@ -212,6 +212,14 @@ def test_layers_of_every_kind_are_tried_and_adapters_on_stacks_of_experts_refuse
     assert len(small_model(model, 8, None).model.layers) == 4
 
 
+def test_the_small_model_is_small() -> None:
+    """Gemma 3n's second table of embeddings has a vocabulary of its own, with all layers' numbers for each id."""
+    model = tiny("gemma3n_text", vocab_size=3000, vocab_size_per_layer_input=3000)
+    small = small_model(model, 8, None)
+    assert max(parameter.shape[0] for parameter in small.parameters()) == 256
+    assert small.model.layers[0].mlp.up_proj.out_features == 64
+
+
 def test_chunks_are_short_enough_to_be_seen() -> None:
     model = tiny("llama4_text", num_local_experts=4, intermediate_size_mlp=96, attention_chunk_size=8192)
     assert not is_exact(model, "packed")
