@@ -154,11 +154,14 @@ def tiny(family: str, **more: Any) -> Any:
         return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings), dtype=torch.float32)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text"])
-def test_a_model_s_losses_and_gradients_are_those_of_single_rows(family: str) -> None:
+def test_a_model_s_losses_and_gradients_are_those_of_single_rows(family: str, checkpointing: bool) -> None:
     model = tiny(family, **{} if family == "llama" else {"sliding_window": 4096})
     with on_trial(model, QloraSettings(), "cpu") as trial:
         plain = trial.alone()
+        if checkpointing:  # layers are run again in the backward pass, and attend again
+            trial.model.activation_checkpointing_enable({"use_reentrant": False})
         for mode in ("packed", "shared"):
             found = trial.streamed(mode, at_once(reference, EVERYTHING))  # type: ignore[arg-type]
             for one, other in zip(plain, found, strict=True):
