@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,11 @@ from typing import Any
 from evalkit.errors import CandidateError
 from evalkit.records import TrainingSummary
 from evalkit.training.adapters import NewAdapter
-from evalkit.training.batches import window
 from evalkit.training.checkpoints import Checkpoints, Position
 from evalkit.training.job import TrainingJob
 from evalkit.training.packing import Mode, Unit, streams
 from evalkit.training.prepare import Prepared
 from evalkit.training.rows import TokenRow
-from evalkit.training.schedule import steps_per_epoch, total_steps
 
 __all__ = ["Member", "Outcome"]
 
@@ -39,6 +36,7 @@ class Member:
         schedule: Of the optimiser's learning rate.
         position: How far it is.
         size: Rows run at once, as ``streams`` counts them: ``micro_batch``, or less where that did not fit.
+        steps: Optimiser steps, if it is not stopped early.
         saved: When its last checkpoint was written.
         outcome: None while it trains.
     """
@@ -52,29 +50,25 @@ class Member:
     schedule: Any = field(init=False)
     position: Position = field(init=False, default_factory=Position)
     size: int = field(init=False)
+    steps: int = field(init=False)
     saved: float = field(init=False, default_factory=time.monotonic)
     outcome: Outcome | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.size = self.job.settings.micro_batch
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps, if it is not stopped early."""
         settings = self.job.settings
-        return total_steps(len(self.data.train), settings.batch_size, settings.epochs, settings.max_steps)
+        self.size = settings.micro_batch
+        self.steps = self.data.course.total(settings.epochs, settings.max_steps)
 
     @property
     def per_epoch(self) -> int:
-        """Optimiser steps that see every row once."""
-        return steps_per_epoch(len(self.data.train), self.job.settings.batch_size)
+        """Optimiser steps of the epoch in which the last one was taken: they see every row once."""
+        return self.data.course.place(self.position.step - 1).steps
 
     @property
     def validates(self) -> bool:
         """Whether a validation is due: twice an epoch, and after the last step."""
         done = self.position.step
-        regular = done % max(1, math.ceil(self.per_epoch / 2)) == 0
-        return bool(self.data.validation) and (regular or done == self.steps)
+        return bool(self.data.validation) and (done == self.steps or self.data.course.validates(done))
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -97,8 +91,7 @@ class Member:
 
     def rows(self) -> list[TokenRow]:
         """Rows of its next optimiser step."""
-        data, batch_size = self.data, self.job.settings.batch_size
-        return [data.train[i] for i in window(self.position.step, len(data.train), batch_size, data.seed)]
+        return [self.data.train[i] for i in self.data.course.rows(self.position.step)]
 
     def units(self, rows: Sequence[TokenRow]) -> list[Unit]:
         """Cut rows into what is run at once, whoever else is in the pass."""

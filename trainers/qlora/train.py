@@ -233,7 +233,7 @@ def blank(member: Member) -> dict[str, Any]:
     rows, done = member.rows(), member.position.step + 1
     return {
         "step": done,
-        "epoch": round(done / member.per_epoch, 6),
+        "epoch": round(member.data.course.epochs(done), 6),
         "loss": 0.0,
         "learning_rate": member.schedule.get_last_lr()[0],
         "grad_norm": 0.0,
