@@ -247,13 +247,14 @@ def blank(member: Member) -> dict[str, Any]:
 def run_streams(
     members: Sequence[Member], streams: Iterable[list[Unit]], readings: dict[str, dict[str, Any]]
 ) -> None:
-    """Run the rows of a step forwards and backwards; gradients add up in the adapters."""
+    """Run the rows of a step forwards and backwards; gradients add up in the adapters.
+
+    Of an attempt that did not fit into memory and is done again, readings keep the seconds, which were spent.
+    """
     first, by_slot = members[0].job, {member.slot: member for member in members}
     device, settings = first.base.device, first.settings
     weights = {m.slot: sum(row.weight * row.targets for row in m.rows()) for m in members}
-    for (
-        slot
-    ) in by_slot:  # what did not fit and is done again leaves its seconds, which were spent, and nothing else
+    for slot in by_slot:
         readings[slot].update(loss=0.0, computed_tokens=0)
     for units in streams:
         clock = Clock()
