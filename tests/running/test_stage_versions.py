@@ -68,6 +68,18 @@ def test_training_gives_what_its_version_gave(tmp_path: Path) -> None:
     assert log == pytest.approx(RECORDED_TRAINING[STAGE_VERSIONS["train"]], rel=1e-4)
 
 
+RECORDED_SETTINGS = "3ec796fa41772952c07ee5cd43b140efe754c5d267fed341e5803f2f0218f927"
+
+
+def test_a_newer_setting_that_is_off_changes_no_key() -> None:
+    # the digest of the settings as they were before there was batch_tokens
+    assert digest(QloraSettings(seed=5).content()) == RECORDED_SETTINGS
+    assert QloraSettings(batch_tokens=400).content()["batch_tokens"] == 400
+    assert digest(QloraSettings(batch_tokens=400).content()) != digest(
+        QloraSettings(batch_tokens=401).content()
+    )
+
+
 # What a judge is asked, and the row that comes of its replies, for the case below: by version.
 RECORDED_JUDGING: dict[int, dict[str, str]] = {
     1: {"pointwise": "c4c96baff8f5c466", "pairwise": "750c45e38f0ab9b5", "checklist": "22b3e503785a4fc3"},
