@@ -80,7 +80,7 @@ class Layout:
     @cached_property
     def grouping(self) -> Grouping:
         """The stretches as groups of siblings."""
-        return grouped(self.stretches)
+        return grouped(self.stretches, self.segments)
 
     def mask(self, stretch: Stretch, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
         """Who attends to whom, (L, P + L), 0 for yes and -inf for no; None: everything up to oneself, and P is 0.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from evalkit.training.attention import Layout, Stretch
+    from evalkit.training.attention import Layout, Segment, Stretch
 
-__all__ = ["Siblings", "attend_in_groups", "can_attend_in_groups", "grouped"]
+__all__ = ["Grouping", "Siblings", "attend_in_groups", "can_attend_in_groups", "grouped"]
 
 _CALL = 1000
 """Scores, of one head, that are computed in the time that a call costs besides its sums; measured on two cores."""
@@ -24,7 +24,7 @@ _CALL = 1000
 
 @dataclass(frozen=True, slots=True)
 class Siblings:
-    """Stretches that go on from the same ones, padded to the longest.
+    """Stretches of one candidate that go on from the same ones, padded to the longest.
 
     Attributes:
         members: N stretches, longest first; L is the length of the first.
@@ -52,17 +52,21 @@ class Grouping:
     places: torch.Tensor
 
 
-def grouped(stretches: Sequence[Stretch]) -> Grouping:
-    """Put stretches together that go on from the same ones and are about as long.
+def grouped(stretches: Sequence[Stretch], segments: Sequence[Segment]) -> Grouping:
+    """Put stretches of one candidate together that go on from the same ones and are about as long.
 
-    >>> from evalkit.training.attention import Stretch
-    >>> found = grouped([Stretch(0, 9), Stretch(9, 12, ((0, 9),)), Stretch(12, 14, ((0, 9),))])
+    Those of several candidates never: how a candidate's rows are padded does not depend on who it is run with.
+
+    >>> from evalkit.training.attention import Segment, Stretch
+    >>> stretches = [Stretch(0, 9), Stretch(9, 12, ((0, 9),)), Stretch(12, 14, ((0, 9),))]
+    >>> found = grouped(stretches, [Segment("", 0, 14)])
     >>> [group.queries.tolist() for group in found.groups]
     [[0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 13, 13]]
     >>> found.groups[1].padding.tolist(), found.places.tolist()
     ([5], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])
     """
-    groups = tuple(_group(members) for members in _alike(stretches))
+    owned = [[one for one in stretches if part.start <= one.start < part.stop] for part in segments]
+    groups = tuple(_group(members) for own in owned for members in _alike(own))
     places = torch.empty(sum(stretch.stop - stretch.start for stretch in stretches), dtype=torch.long)
     done = 0
     for group in groups:
@@ -147,7 +151,11 @@ class _InGroups(torch.autograd.Function):
         results, sums = [], []
         for group in layout.grouping.groups:
             mask = layout.mask(group.members[0], window, q)
-            taken = _heads(q, group, group.queries), _heads(k, group, group.keys), _heads(v, group, group.keys)
+            taken = (
+                _heads(q, group, group.queries),
+                _heads(k, group, group.keys),
+                _heads(v, group, group.keys),
+            )
             result, total = kernel(*taken, 0.0, mask is None, attn_mask=mask, scale=scaling)
             results.append(result.transpose(1, 2).reshape(-1, *q.shape[1:]))  # (N·L, H, D)
             sums.append(total)

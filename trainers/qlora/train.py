@@ -155,6 +155,12 @@ class Member:
         rung = None if self.job.search is None else self.job.search.next_step(self.steps)
         return rung is not None and (self.position.step >= rung or self.stopped is not None)
 
+    @property
+    def shows(self) -> bool:
+        """Whether its search looks at it now, or did so before the training was killed and began again."""
+        search = self.job.search
+        return search is not None and (self.waits or search.looks(self.position.step, self.steps))
+
     def units(self, rows: Sequence[Any], size: int) -> list[Unit]:
         """Cut rows into what is run at once, whoever else is in the pass."""
         groups = streams(rows, size, self.job.base.device, self.mode)
@@ -211,6 +217,9 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
         compete(ready, finish)
         active = [member for member in ready if member.outcome is None and not member.waits]
         if not active:
+            for member in ready:
+                if member.outcome is None:  # it waits for candidates of another pass
+                    save(member)
             return
         turn(active)
 
@@ -271,7 +280,7 @@ def turn(active: Sequence[Member]) -> None:
     """
     readings = gradients(active)
     stepped = [member for member in active if step(member, readings[member.slot])]
-    validate([member for member in stepped if member.validates or member.waits], readings)
+    validate([member for member in stepped if member.validates or member.shows], readings)
     for member in stepped:
         if member.outcome is None:
             record(member, readings[member.slot])
@@ -353,6 +362,7 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]]) -> None
     if not due:
         return
     began, first = time.monotonic(), due[0].job
+    # four times a step's rows at once: without gradients nothing is kept of a layer
     queues = [member.units(member.data.validation, member.job.settings.micro_batch) for member in due]
     with compute_type(first.settings.precision, first.base.dtype, first.base.device):
         batches = (make_batch(units, first.base.device) for units in join(queues, first.base.device))
@@ -384,11 +394,16 @@ def record(member: Member, reading: dict[str, Any]) -> None:
     job.log(reading)
     job.progress.advance(note=f"loss {reading['loss']:.3f}")
     ends = member.stopped is not None
-    if ends or member.waits or time.monotonic() - member.saved >= job.checkpoint_seconds:
-        member.checkpoints.save(position, member.adapter.state(), member.optimizer, member.schedule)
-        member.saved = time.monotonic()
+    if ends or time.monotonic() - member.saved >= job.checkpoint_seconds:
+        save(member)
     if ends and job.search is None:
         finish(member)
+
+
+def save(member: Member) -> None:
+    """Write the checkpoint that a killed training goes on from."""
+    member.checkpoints.save(member.position, member.adapter.state(), member.optimizer, member.schedule)
+    member.saved = time.monotonic()
 
 
 def finish(member: Member) -> None:
