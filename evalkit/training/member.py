@@ -89,22 +89,28 @@ class Member:
         rung = None if self.job.search is None else self.job.search.next_step(self.steps)
         return rung is not None and (self.position.step >= rung or self.stopped is not None)
 
+    @property
+    def shows(self) -> bool:
+        """Whether its search looks at it now, or did so before the training was killed and began again."""
+        search = self.job.search
+        return search is not None and (self.waits or search.looks(self.position.step, self.steps))
+
     def rows(self) -> list[TokenRow]:
         """Rows of its next optimiser step."""
         return [self.data.train[i] for i in self.data.course.rows(self.position.step)]
 
-    def units(self, rows: Sequence[TokenRow]) -> list[Unit]:
-        """Cut rows into what is run at once, whoever else is in the pass."""
-        groups = streams(rows, self.size, self.job.base.device, self.mode)
+    def units(self, rows: Sequence[TokenRow], times: int = 1) -> list[Unit]:
+        """Cut rows into what is run at once, ``times`` the usual size, whoever else is in the pass."""
+        groups = streams(rows, times * self.size, self.job.base.device, self.mode)
         first = (self.data.seed * 1_000_003 + self.position.step) * 1_000_003
         seeds = range(first, first + len(groups))
         return [Unit(self.slot, group, self.mode, seed) for group, seed in zip(groups, seeds, strict=True)]
 
-    def cut_smaller(self, unit: Unit, rows: Sequence[TokenRow]) -> bool:
+    def cut_smaller(self, unit: Unit, rows: Sequence[TokenRow], times: int) -> bool:
         """Halve ``size`` until a unit of these rows falls apart; whether it can, which a single row cannot."""
         if len(unit.rows) == 1:
             return False
-        while any(other.rows == unit.rows for other in self.units(rows)):
+        while any(other.rows == unit.rows for other in self.units(rows, times)):
             self.size //= 2
         return True
 

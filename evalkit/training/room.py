@@ -40,6 +40,7 @@ class Room:
         members: Sequence[Member],
         rows_of: Callable[[Member], Sequence[TokenRow]],
         work: Callable[[Sequence[Member], Streams], None],
+        times: int = 1,
     ) -> None:
         """Do something with rows of candidates; anew and in smaller parts where that does not fit into memory.
 
@@ -48,11 +49,12 @@ class Room:
                 fails, and the others go on.
             rows_of: Rows of each.
             work: Runs streams of some of the candidates, in any number of calls; the last call counts.
+            times: So many times the rows of a training step are run at once.
         """
         groups = [[member] for member in members] if self.apart else [list(members)]
         while groups:
             group = [member for member in groups.pop(0) if member.outcome is None]
-            short = self._attempt(group, rows_of, work) if group else []
+            short = self._attempt(group, rows_of, work, times) if group else []
             if len(short) > 1:
                 self.apart = True
                 for member in group:
@@ -64,7 +66,7 @@ class Room:
             elif short:
                 (unit,) = short
                 owner = next(member for member in group if member.slot == unit.owner)
-                _cut(owner, unit, rows_of(owner))
+                _cut(owner, unit, rows_of(owner), times)
                 groups.insert(0, group)
 
     def _attempt(
@@ -72,12 +74,13 @@ class Room:
         group: Sequence[Member],
         rows_of: Callable[[Member], Sequence[TokenRow]],
         work: Callable[[Sequence[Member], Streams], None],
+        times: int,
     ) -> list[Unit]:
         """Return the units of the stream that did not fit; none if all did."""
         running: list[Unit] = []
 
         def watched() -> Streams:
-            for units in join([member.units(rows_of(member)) for member in group], self.device):
+            for units in join([member.units(rows_of(member), times) for member in group], self.device):
                 running[:] = units
                 yield units
 
@@ -111,9 +114,9 @@ def fails_alone(member: Member, what: str) -> Iterator[None]:
         member.fail(no_memory_for(what))
 
 
-def _cut(member: Member, unit: Unit, rows: Sequence[TokenRow]) -> None:
+def _cut(member: Member, unit: Unit, rows: Sequence[TokenRow], times: int) -> None:
     """Let a candidate run fewer rows at once, or end it where it is down to one."""
-    if not member.cut_smaller(unit, rows):
+    if not member.cut_smaller(unit, rows, times):
         member.fail(one_row_too_many(len(unit.rows[0].ids)))
         return
     now = f"as if micro_batch were {member.size}" if member.size else "one at a time"

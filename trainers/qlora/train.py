@@ -152,6 +152,9 @@ def train_ready(ready: Sequence[Member], room: Room, stack: ExitStack) -> None:
         compete(ready, finish)
         active = [member for member in ready if member.outcome is None and not member.waits]
         if not active:
+            for member in ready:
+                if member.outcome is None:  # it waits for candidates of another pass
+                    save(member)
             return
         turn(active, room)
 
@@ -212,7 +215,7 @@ def turn(active: Sequence[Member], room: Room) -> None:
     """
     readings = gradients(active, room)
     stepped = [member for member in active if step(member, readings[member.slot])]
-    validate([member for member in stepped if member.validates or member.waits], readings, room)
+    validate([member for member in stepped if member.validates or member.shows], readings, room)
     for member in stepped:
         if member.outcome is None:
             record(member, readings[member.slot])
@@ -320,7 +323,8 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], room: R
 
     if due:
         first = due[0].job
-        room.run(due, lambda member: member.data.validation, look)
+        # four times a step's rows at once: without gradients nothing is kept of a layer
+        room.run(due, lambda member: member.data.validation, look, times=4)
     for member in due:
         if member.outcome is not None:
             continue
@@ -346,11 +350,16 @@ def record(member: Member, reading: dict[str, Any]) -> None:
     job.log(reading)
     job.progress.advance(note=f"loss {reading['loss']:.3f}")
     ends = member.stopped is not None
-    if ends or member.waits or time.monotonic() - member.saved >= job.checkpoint_seconds:
-        member.checkpoints.save(position, member.adapter.state(), member.optimizer, member.schedule)
-        member.saved = time.monotonic()
+    if ends or time.monotonic() - member.saved >= job.checkpoint_seconds:
+        save(member)
     if ends and job.search is None:
         finish(member)
+
+
+def save(member: Member) -> None:
+    """Write the checkpoint that a killed training goes on from."""
+    member.checkpoints.save(member.position, member.adapter.state(), member.optimizer, member.schedule)
+    member.saved = time.monotonic()
 
 
 def finish(member: Member) -> None:
