@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from evalkit.training.batches import window
 from evalkit.training.job import TrainingJob
 from evalkit.training.memory import peak_memory
 from evalkit.training.prepare import Prepared
@@ -31,9 +30,7 @@ def theirs(job: TrainingJob, data: Prepared, steps: int) -> dict[str, Any]:
     from trl import SFTConfig, SFTTrainer
 
     settings = job.settings
-    order = [
-        i for step in range(steps) for i in window(step, len(data.train), settings.batch_size, data.seed)
-    ]
+    order = [i for step in range(steps) for i in data.course.rows(step)]
     rows = [
         {
             "input_ids": list(data.train[i].ids),

@@ -55,11 +55,12 @@ def _lines(described: dict[str, Any]) -> list[str]:
     lines += _judges(described["judges"])
     totals = described["totals"]
     most = "at most " if described["searches"] else ""
+    about = any(candidate.get("training", {}).get("about") for candidate in described["candidates"])
     again = f"{totals['answered_again']:,} given again, " if totals["answered_again"] else ""
     lines += [
         "",
         f"in all {most}{totals['answers']:,} answers to {totals['prompt_tokens']:,} prompt tokens, {again}"
-        f"{totals['training_steps']:,} training steps",
+        f"{'about ' * about}{totals['training_steps']:,} training steps",
         "* decides its task",
     ]
     return lines
@@ -73,7 +74,9 @@ def _search(search: dict[str, Any]) -> list[str]:
     ]
     for rung in at:
         steps = sorted(set(rung["after"].values()))
-        when = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        when = "about " * search["about"] + (
+            f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
+        )
         lines.append(f"    rung {rung['rung']}, after {when} steps of each: {rung['go_on']} of {count} go on")
         count = rung["go_on"]
     guarded = [names for names in search["bands"].values() if len(names) == 1]
@@ -130,7 +133,7 @@ def _candidate(candidate: dict[str, Any]) -> list[str]:
     if training := candidate.get("training"):
         lines.append(
             f"    {training['rows']} training rows, {training['validation_rows']} for validation, "
-            f"{training['steps']} optimiser steps"
+            f"{'about ' * training['about']}{training['steps']} optimiser steps"
         )
     by_origin: dict[str, list[str]] = {}
     for name, setting in candidate["settings"].items():

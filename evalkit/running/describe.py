@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.data.conversation import Conversation
 from evalkit.data.dialogue import as_spoken, turns_asked
 from evalkit.data.prompts import build_request
 from evalkit.data.tasks import Task
@@ -20,7 +21,7 @@ from evalkit.running.searching import check_steps, describe_search, searches
 from evalkit.running.together import passes
 from evalkit.running.train import training_rows
 from evalkit.specs.study import PromptCandidate, Search
-from evalkit.training.schedule import total_steps
+from evalkit.training.course import course_of
 
 __all__ = ["describe"]
 
@@ -30,9 +31,10 @@ def describe(plan: Plan) -> dict[str, Any]:
 
     Returns:
         ``tasks`` (samples, kind, metrics, power), ``candidates`` (base, control, settings with their origin, rows and
-        optimiser steps of training, prompt tokens of each task), ``passes`` (which candidates train together, and why
-        others do not), ``searches`` (see ``describe_search``) and ``totals``, which hold what a search drops too. Token
-        counts are logical: what the prompts hold, without the savings of shared prefixes.
+        optimiser steps of training, an estimate where ``about`` is true; prompt tokens of each task), ``passes`` (which
+        candidates train together, and why others do not), ``searches`` (see ``describe_search``) and ``totals``, which
+        hold what a search drops too. Token counts are logical: what the prompts hold, without the savings of shared
+        prefixes.
 
     Raises:
         ModelError: A base is not on this machine.
@@ -118,11 +120,12 @@ def _candidate(planned: Planned, plan: Plan, tokenizers: dict[str, Any]) -> dict
     return described
 
 
-def _training(planned: Planned, plan: Plan, tokenizer: Any) -> dict[str, int]:
+def _training(planned: Planned, plan: Plan, tokenizer: Any) -> dict[str, int | bool]:
     rows, held_out, _ = training_rows(planned, plan, chat=has_chat_template(tokenizer))
-    settings = planned.settings
-    steps = total_steps(len(rows), settings.batch_size, settings.epochs, settings.max_steps)
-    return {"rows": len(rows), "validation_rows": len(held_out), "steps": steps}
+    settings, about = planned.settings, planned.settings.batch_tokens is not None
+    lengths = _lengths(rows, tokenizer, settings.max_length) if about else [1] * len(rows)
+    steps = course_of(settings, lengths).total(settings.epochs, settings.max_steps)
+    return {"rows": len(rows), "validation_rows": len(held_out), "steps": steps, "about": about}
 
 
 def _search(
@@ -131,17 +134,19 @@ def _search(
     base = members[0].base
     tokenizer = tokenizers[base.model if base is not None else ""]
     rows, _, _ = training_rows(members[0], plan, chat=has_chat_template(tokenizer))
+    lengths = _lengths(rows, tokenizer, max(int(member.settings.max_length) for member in members))
     for member in members:
-        check_steps(plan, member, len(rows))
-    limits = [int(member.settings.max_length) for member in members]
+        check_steps(plan, member, lengths)
+    return describe_search(search, members, lengths)
+
+
+def _lengths(rows: Sequence[Conversation], tokenizer: Any, limit: int) -> list[int]:
+    """About as many tokens training rows have: masks are not made yet, which may make several rows of one."""
     texts = [
         row.messages if row.messages is not None else (row.prompt or "") + (row.completion or row.text or "")
         for row in rows
     ]
-    lengths = [len(prompt_ids(tokenizer, text)) for text in texts]
-    return describe_search(
-        search, members, len(rows), sum(min(length, max(limits)) for length in lengths) / len(rows)
-    )
+    return [min(len(prompt_ids(tokenizer, text)), limit) for text in texts]
 
 
 def _tokens(planned: Planned, plan: Plan, task: Task, tokenizer: Any) -> int:

@@ -11,8 +11,8 @@ from evalkit.running.plan import Plan, Planned
 from evalkit.running.together import rivals, takes_many
 from evalkit.signature import digest
 from evalkit.specs.study import Search, TrainCandidate
+from evalkit.training.course import course_of
 from evalkit.training.halving import Decision, Halving, places, rung_step
-from evalkit.training.schedule import total_steps
 
 __all__ = ["check_searches", "check_steps", "describe_search", "kept_search", "searches"]
 
@@ -44,17 +44,27 @@ def check_searches(plan: Plan) -> None:
         raise SpecError(*dict.fromkeys(problems))
 
 
-def check_steps(plan: Plan, planned: Planned, rows: int) -> None:
+def check_steps(plan: Plan, planned: Planned, lengths: Sequence[int], about: str = "about") -> None:
     """Check that there is an optimiser step for every rung.
+
+    Args:
+        plan: The plan.
+        planned: One of its candidates.
+        lengths: About how many tokens each of its training rows has.
+        about: What the number of steps is where it follows from them.
 
     Raises:
         SpecError: There are fewer.
     """
     search = planned.spec.search if isinstance(planned.spec, TrainCandidate) else None
-    if search is not None and rivals(planned, plan) and _steps(planned, rows) < search.rungs:
+    if search is None or not rivals(planned, plan):
+        return
+    steps = course_of(planned.settings, lengths).total(planned.settings.epochs, planned.settings.max_steps)
+    if steps < search.rungs:
+        takes = f"{steps}" if planned.settings.batch_tokens is None else f"{about} {steps}"
         raise SpecError(
             f"{plan.path}: candidate {planned.name!r}: {search.rungs} rungs need as many optimiser steps, and it "
-            f"takes {_steps(planned, rows)}; write fewer rungs, or more epochs."
+            f"takes {takes}; write fewer rungs, more epochs, or a smaller batch."
         )
 
 
@@ -83,33 +93,34 @@ def kept_search(search: Search, members: Sequence[Planned], keys: Sequence[str],
     )
 
 
-def describe_search(search: Search, members: Sequence[Planned], rows: int, tokens: float) -> dict[str, Any]:
+def describe_search(search: Search, members: Sequence[Planned], lengths: Sequence[int]) -> dict[str, Any]:
     """Say before a run when candidates of a search are compared, how many go on, and what that saves.
 
     Args:
         search: Its settings.
         members: Its candidates.
-        rows: Training rows of each.
-        tokens: Of a row, on average.
+        lengths: About how many tokens each of their training rows has.
 
     Returns:
-        ``candidate``, ``candidates``, ``rungs``, ``keep``, ``bands`` (learning rate → candidates, of which one stays
-        until the end), ``at`` (``rung``, ``after`` (candidate → optimiser steps) and ``go_on``, one a rung but the
-        last), ``tokens`` of training without the search and ``tokens_low`` and ``tokens_high`` with it: they differ
-        where candidates have schedules of different length.
+        ``candidate``, ``candidates``, ``rungs``, ``keep``, ``about`` (whether steps are estimates), ``bands`` (learning
+        rate → candidates, of which one stays until the end), ``at`` (``rung``, ``after`` (candidate → optimiser steps)
+        and ``go_on``, one a rung but the last), ``tokens`` of training without the search and ``tokens_low`` and
+        ``tokens_high`` with it: they differ where candidates have schedules of different length.
     """
-    steps = {member.name: _steps(member, rows) for member in members}
+    courses = {member.name: course_of(member.settings, lengths) for member in members}
+    steps = {m.name: courses[m.name].total(m.settings.epochs, m.settings.max_steps) for m in members}
     bands: dict[str, list[str]] = {}
     for member in members:
         bands.setdefault(f"{member.settings.learning_rate:g}", []).append(member.name)
     going = places(len(members), len(bands), search.rungs, search.keep)
-    costs = sorted(tokens * steps[member.name] * _rows_a_step(member, rows) for member in members)
+    costs = sorted(sum(lengths) * course.epochs(steps[name]) for name, course in courses.items())
     left = [len(members), *going]
     return {
         "candidate": getattr(members[0].spec, "name", ""),
         "candidates": list(steps),
         "rungs": search.rungs,
         "keep": search.keep,
+        "about": any(member.settings.batch_tokens is not None for member in members),
         "bands": bands,
         "at": [
             {
@@ -123,13 +134,3 @@ def describe_search(search: Search, members: Sequence[Planned], rows: int, token
         "tokens_low": round(sum(sum(costs[:count]) for count in left) / search.rungs),
         "tokens_high": round(sum(sum(costs[len(costs) - count :]) for count in left) / search.rungs),
     }
-
-
-def _rows_a_step(member: Planned, rows: int) -> float:
-    """Rows of an optimiser step, on average over an epoch, whose last step may see fewer."""
-    return rows / -(-rows // int(member.settings.batch_size))
-
-
-def _steps(planned: Planned, rows: int) -> int:
-    settings = planned.settings
-    return total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)

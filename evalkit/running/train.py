@@ -127,7 +127,7 @@ def _work(planned: Planned, room: _Room) -> _Work:
     key = train_key(
         room.base.fingerprint(),
         entry_sha256(find("trainers", spec.trainer, room.plan.roots)),
-        planned.settings.model_dump(mode="json"),
+        planned.settings.content(),
         [asdict(row) for row in train],
         [asdict(row) for row in validation],
         overlong,
@@ -286,7 +286,9 @@ def check_rows(plan: Plan) -> None:
     by_data = {repr(getattr(planned.spec, "data", None)): planned for planned in trained}
     counted = {data: len(training_rows(planned, plan, chat=True)[0]) for data, planned in by_data.items()}
     for planned in trained:
-        check_steps(plan, planned, counted[repr(getattr(planned.spec, "data", None))])
+        # nothing is tokenised yet: as if every row filled a step, which makes the most steps that there can be
+        rows = counted[repr(getattr(planned.spec, "data", None))]
+        check_steps(plan, planned, [planned.settings.batch_tokens or 1] * rows, "at most")
 
 
 def training_rows(

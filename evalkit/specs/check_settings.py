@@ -36,8 +36,11 @@ def _of_candidate(model: type[QloraSettings], entry: dict[str, Any], path: PathI
         yield from explain(model, settings, (*path, "settings"))
     if not isinstance(grid, dict):
         return
+    sizes, named = {"batch_size", "batch_tokens"}, {*grid, *(settings if isinstance(settings, dict) else ())}
     for name, values in grid.items():
         where = (*path, "grid", name)
+        if name in sizes and sizes <= named:
+            yield Mistake(where, "expected either 'batch_size' or 'batch_tokens', got both")
         if isinstance(settings, dict) and name in settings:
             yield Mistake(where, "this setting is in 'settings' too; keep one of them")
         if name not in model.model_fields:

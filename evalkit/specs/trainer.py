@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from evalkit.errors import SpecError
 from evalkit.specs.explain import explain
@@ -51,11 +51,13 @@ class QloraSettings(Spec):
     """Passes over the training rows, at most: early stopping may end sooner."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimiser steps, at most; null: as many as ``epochs`` make."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    """Rows per optimiser step. LoRA does worse with large ones: stay below 32."""
+    batch_size: Annotated[int, Field(ge=1)] | None = 16
+    """Rows per optimiser step. LoRA does worse with large ones: stay below 32. None beside ``batch_tokens``."""
+    batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens per optimiser step, at most, in place of ``batch_size``; a longer row makes a step of its own. A step
+    then weighs about the same however long its rows are."""
     micro_batch: Annotated[int, Field(ge=1)] = 4
-    """Rows run at once; only memory and speed depend on it. Values above ``batch_size`` count as
-    ``batch_size``."""
+    """Rows run at once; only memory and speed depend on it. Values above the rows of a step count as these."""
     max_length: Annotated[int, Field(ge=8)] = 2048
     """Tokens per row, at most (and never more than the model's context); ``data.overlong`` says what happens
     to longer rows, and they are counted."""
@@ -81,6 +83,25 @@ class QloraSettings(Spec):
     speed: Literal["auto", "plain", "dense-cache"] = "auto"
     """``plain`` runs padded rows, without packing or shared prefixes; ``dense-cache`` keeps
     de-quantised weights in memory, as ``auto`` does on a CPU with memory to spare."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind_of_batch(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("batch_tokens") is None:
+            return data
+        if data.get("batch_size") is not None:
+            raise ValueError("expected either 'batch_size' or 'batch_tokens', got both")
+        return {**data, "batch_size": None}
+
+    @model_validator(mode="after")
+    def _some_kind_of_batch(self) -> QloraSettings:
+        if self.batch_size is None and self.batch_tokens is None:
+            raise ValueError("expected 'batch_size' or 'batch_tokens', got neither")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """Return every setting as JSON values, for keys of what is kept: the newest ones only where they are on."""
+        return self.model_dump(mode="json", exclude=None if self.batch_tokens else {"batch_tokens"})
 
 
 class TrainerSpec(Spec):
@@ -128,10 +149,22 @@ def resolve_settings(
     model = settings_model(trainer)
     merged: dict[str, Any] = {}
     origins = dict.fromkeys(model.model_fields, "default")
-    for origin, values in (("trainer.yaml", trainer.settings), ("study", study), ("grid", grid or {})):
+    card = {name: value for name, value in trainer.settings.items() if not _stands_aside(name, study, grid)}
+    for origin, values in (("trainer.yaml", card), ("study", study), ("grid", grid or {})):
         merged.update(values)
         origins.update(dict.fromkeys(values, origin))
     mistakes = explain(model, merged)
     if mistakes:
-        raise SpecError(*(f"trainer {trainer.trainer}: settings.{mistake}" for mistake in mistakes))
-    return model.model_validate(merged), origins
+        raise SpecError(
+            *(f"trainer {trainer.trainer}: settings{'.' if m.path else ': '}{m}" for m in mistakes)
+        )
+    settings = model.model_validate(merged)
+    if settings.batch_tokens is not None:
+        origins["batch_size"] = origins["batch_tokens"]  # which took it away
+    return settings, origins
+
+
+def _stands_aside(name: str, study: Mapping[str, Any], grid: Mapping[str, Any] | None) -> bool:
+    """Whether the card's size of a step is of the other kind than the candidate's."""
+    other = {"batch_size": "batch_tokens", "batch_tokens": "batch_size"}.get(name)
+    return other is not None and {**study, **(grid or {})}.get(other) is not None

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from evalkit.errors import EvalkitError
+from evalkit.training.siblings import Grouping, attend_in_groups, can_attend_in_groups, grouped
 
 __all__ = ["Layout", "Segment", "Stretch", "attend", "current_layout", "laid_out", "stream_attention"]
 
@@ -61,7 +63,7 @@ class Segment:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """Who attends to whom in a stream, and whose adapter acts where.
 
@@ -76,6 +78,11 @@ class Layout:
     segments: tuple[Segment, ...]
     masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
     spans: dict[torch.device, Any] = field(default_factory=dict)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """The stretches as groups of siblings."""
+        return grouped(self.stretches, self.segments)
 
     def mask(self, stretch: Stretch, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
         """Who attends to whom, (L, P + L), 0 for yes and -inf for no; None: everything up to oneself, and P is 0.
@@ -179,6 +186,8 @@ def attend(
     layout = current_layout()
     if attention_mask is not None or query.shape[0] != 1:
         raise EvalkitError("a stream's attention was asked for rows that are not in a stream")
+    if softcap is None and s_aux is None and not dropout and can_attend_in_groups(query, value):
+        return attend_in_groups(layout, query, key, value, scaling, sliding_window), None
     dtype, on_cpu = query.dtype, query.device.type == "cpu"
     if on_cpu:  # a bf16 backward pass takes four times as long there, and autocast would ask for one
         query, key, value = query.float(), key.float(), value.float()

@@ -1,19 +1,16 @@
-"""Rows → micro-batches: a seeded order per epoch, one window a step, rows of similar length together."""
+"""Rows → what is run at once: rows of similar length together, padded, or a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
 
 from evalkit.training.attention import Layout
 from evalkit.training.rows import TokenRow
-from evalkit.training.schedule import steps_per_epoch
 
-__all__ = ["Batch", "Part", "collate", "micro_batches", "stream_batch", "window"]
+__all__ = ["Batch", "Part", "collate", "micro_batches", "stream_batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +69,6 @@ class Batch:
     def computed_tokens(self) -> int:
         """B·T, padding included."""
         return self.input_ids.numel()
-
-
-def window(step: int, rows: int, batch_size: int, seed: int, shuffle: bool = True) -> list[int]:
-    """Return the indices of the rows of one optimiser step.
-
-    Each epoch is a new order, which depends on seed and epoch alone: a resumed training sees the same rows.
-
-    Args:
-        step: From 0, over all epochs.
-        rows: Number of rows.
-        batch_size: Rows per step.
-        seed: Of the order.
-        shuffle: False: the order of the data, in each epoch.
-
-    >>> sorted(window(0, 5, 4, seed=1) + window(1, 5, 4, seed=1))
-    [0, 1, 2, 3, 4]
-    """
-    epoch, place = divmod(step, steps_per_epoch(rows, batch_size))
-    order = _order(rows, seed, epoch) if shuffle else range(rows)
-    return list(order[place * batch_size : (place + 1) * batch_size])
 
 
 def micro_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
@@ -170,8 +147,3 @@ def _batch(
         weights=torch.tensor(weights, dtype=torch.float32, device=device),
         parts=parts,
     )
-
-
-@lru_cache(maxsize=8)
-def _order(rows: int, seed: int, epoch: int) -> list[int]:
-    return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(rows)]

@@ -3,53 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
 
 from evalkit.errors import CandidateError
-from evalkit.records import TrainingSummary
-from evalkit.training.checkpoints import Position
 from evalkit.training.halving import told, where
-from evalkit.training.job import TrainingJob
+from evalkit.training.member import Member
 from evalkit.training.summary import summarise
 
-__all__ = ["Contender", "compete"]
-
-
-class Contender(Protocol):
-    """A candidate as its loop knows it.
-
-    Attributes:
-        job: What is trained.
-        position: How far it is.
-        outcome: None while it trains.
-    """
-
-    job: TrainingJob
-    position: Position
-    outcome: TrainingSummary | CandidateError | None
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of its whole schedule."""
-        ...
-
-    @property
-    def per_epoch(self) -> int:
-        """Optimiser steps that see every row once."""
-        ...
-
-    @property
-    def stopped(self) -> str | None:
-        """Why it takes no more steps; None while there is more to do."""
-        ...
-
-    @property
-    def waits(self) -> bool:
-        """Whether its search has to decide before it goes on or ends."""
-        ...
-
-
-Member = TypeVar("Member", bound=Contender)
+__all__ = ["compete"]
 
 
 def compete(members: Sequence[Member], finish: Callable[[Member], None]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from evalkit.errors import CandidateError
 
-__all__ = ["not_finite", "out_of_memory"]
+__all__ = ["no_memory_for", "not_finite", "one_row_too_many", "out_of_memory"]
 
 
 def not_finite(what: str, reading: dict[str, Any]) -> CandidateError:
@@ -27,4 +27,19 @@ def out_of_memory(micro_batch: int) -> CandidateError:
     return CandidateError(
         f"the device is out of memory: write a smaller micro_batch than {micro_batch}, "
         "gradient_checkpointing: true, or a smaller max_length."
+    )
+
+
+def one_row_too_many(tokens: int) -> CandidateError:
+    """Say what to change where one row of so many tokens does not fit into memory."""
+    return CandidateError(
+        f"the device is out of memory with one row alone, of {tokens:,} tokens: write gradient_checkpointing: true, "
+        "or a smaller max_length."
+    )
+
+
+def no_memory_for(what: str) -> CandidateError:
+    """Say what to change where an adapter or what trains it does not fit into memory."""
+    return CandidateError(
+        f"the device is out of memory for {what}: write a smaller rank, fewer targets, or optimizer: adamw_8bit."
     )

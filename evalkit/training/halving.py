@@ -111,6 +111,10 @@ class Halving:
     _ended: dict[str, tuple[float, int, int]] = field(default_factory=dict)
     _out: set[str] = field(default_factory=set)
 
+    def looks(self, step: int, steps: int) -> bool:
+        """Whether a rung of a schedule of so many steps, decided or not, stands after this step."""
+        return any(step == rung_step(rung, self.rungs, steps) for rung in range(1, self.rungs))
+
     def next_step(self, steps: int) -> int | None:
         """Where the next rung stands in a schedule of so many steps; None after the last decision."""
         rung = len(self.decisions) + 1

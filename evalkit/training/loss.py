@@ -113,17 +113,19 @@ def validation_loss(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
         batches: At least one.
     """
     training = model.training
-    model.eval()
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
-    with torch.no_grad():
-        for batch in batches:
-            losses = token_losses(model, batch).double()
-            for part in batch.parts:
-                found = losses[slice(*part.targets)]
-                totals[part.owner] = totals.get(part.owner, 0.0) + float(found.sum())
-                counts[part.owner] = counts.get(part.owner, 0) + len(found)
-    model.train(training)
+    try:
+        model.eval()
+        with torch.no_grad():
+            for batch in batches:
+                losses = token_losses(model, batch).double()
+                for part in batch.parts:
+                    found = losses[slice(*part.targets)]
+                    totals[part.owner] = totals.get(part.owner, 0.0) + float(found.sum())
+                    counts[part.owner] = counts.get(part.owner, 0) + len(found)
+    finally:
+        model.train(training)
     return {owner: totals[owner] / counts[owner] for owner in totals}
 
 

@@ -149,12 +149,12 @@ def streams(rows: Sequence[TokenRow], size: int, device: str, mode: Mode) -> lis
 
     Args:
         rows: In any order.
-        size: Rows that fit into memory at once whatever their length.
+        size: Rows that fit into memory at once whatever their length; 0: each row alone.
         device: Where they will be run.
         mode: How. Rows that begin alike come together where that is shared.
     """
     if mode == "plain":
-        return micro_batches(rows, size)
+        return micro_batches(rows, max(size, 1))
     share = mode == "shared"
     longest = max(len(row.ids) for row in rows)
     limit = min(size * longest, max(longest, STREAM_TOKENS[device.partition(":")[0]]))

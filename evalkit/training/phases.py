@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["PHASES", "Clock", "add_phases", "phase_totals"]
+__all__ = ["PHASES", "Clock", "add_phases", "phase_totals", "share_phases"]
 
 PHASES = ("data", "forward", "backward", "optimizer", "validation")
 """Of a step, in their order; the head's share is in forward and backward."""
@@ -57,6 +57,20 @@ def add_phases(reading: dict[str, Any], spent: Mapping[str, float], share: float
     for phase, seconds in spent.items():
         phases[phase] += seconds * share
         reading["seconds"] += seconds * share
+
+
+def share_phases(
+    readings: Mapping[str, dict[str, Any]], spent: Mapping[str, float], tokens: Mapping[str, int]
+) -> None:
+    """Add the seconds of a common pass to the candidates' rows of the log, divided by tokens.
+
+    Args:
+        readings: Candidate → its row.
+        spent: Phase → seconds.
+        tokens: Candidate → how many were run for it.
+    """
+    for owner, count in tokens.items():
+        add_phases(readings[owner], spent, count / sum(tokens.values()))
 
 
 def phase_totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

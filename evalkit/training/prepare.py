@@ -9,10 +9,10 @@ from evalkit.data.conversation import Conversation
 from evalkit.errors import CandidateError
 from evalkit.models.hashing import adapter_sha256
 from evalkit.signature import digest
+from evalkit.training.course import Course, course_of
 from evalkit.training.job import TrainingJob
 from evalkit.training.masks import LossOn, mask_rows
 from evalkit.training.rows import Policy, TokenRow, fit_rows
-from evalkit.training.schedule import total_steps
 
 __all__ = ["Prepared", "prepare"]
 
@@ -25,12 +25,14 @@ class Prepared:
         train: Rows to learn, each at most ``max_length`` tokens long.
         validation: Held-out rows; may be empty.
         seed: Of everything random.
+        course: Which rows each optimiser step sees.
         key: Hash of all that the training depends on: a checkpoint of another key is of another training.
     """
 
     train: list[TokenRow]
     validation: list[TokenRow]
     seed: int
+    course: Course
     key: str
 
 
@@ -51,17 +53,18 @@ def prepare(job: TrainingJob) -> Prepared:
     limit = settings.max_length if context is None else min(settings.max_length, context)
     train = _rows(job, job.train, settings.loss_on, limit, job.overlong, "training")
     validation = _rows(job, job.validation, "assistant", limit, "drop", "validation")
-    _check_search(job, len(train), len(validation))
     seed = job.seed if settings.seed is None else settings.seed
+    course = course_of(settings, [len(row.ids) for row in train], seed)
+    _check_search(job, course, len(validation))
     parts = {
         "base": job.base.fingerprint(),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.content(),
         "seed": seed,
         "train": [asdict(row) for row in train],
         "validation": [asdict(row) for row in validation],
         "start": None if job.start is None else adapter_sha256(job.start),
     }
-    return Prepared(train, validation, seed, digest(parts))
+    return Prepared(train, validation, seed, course, digest(parts))
 
 
 def _check_settings(job: TrainingJob) -> None:
@@ -76,19 +79,18 @@ def _check_settings(job: TrainingJob) -> None:
         )
 
 
-def _check_search(job: TrainingJob, rows: int, validation: int) -> None:
+def _check_search(job: TrainingJob, course: Course, validation: int) -> None:
     if job.search is None:
         return
     if not validation:
         raise CandidateError(
             "a search drops candidates by their loss on validation rows, and there are none."
         )
-    settings = job.settings
-    steps = total_steps(rows, settings.batch_size, settings.epochs, settings.max_steps)
+    steps = course.total(job.settings.epochs, job.settings.max_steps)
     if steps < job.search.rungs:
         raise CandidateError(
             f"{job.search.rungs} rungs need as many optimiser steps, and this candidate takes {steps}: "
-            "write fewer rungs, or more epochs."
+            "write fewer rungs, more epochs, or a smaller batch."
         )
 
 

@@ -5,30 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["make_schedule", "steps_per_epoch", "total_steps"]
+__all__ = ["make_schedule"]
 
 _NAMES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-
-
-def steps_per_epoch(rows: int, batch_size: int) -> int:
-    """Optimiser steps that see every row once; the last one may see fewer rows.
-
-    >>> steps_per_epoch(250, 16)
-    16
-    """
-    return math.ceil(rows / batch_size)
-
-
-def total_steps(rows: int, batch_size: int, epochs: float, max_steps: int | None) -> int:
-    """Optimiser steps of the whole training, ≥ 1.
-
-    >>> total_steps(250, 16, epochs=3.0, max_steps=None)
-    48
-    >>> total_steps(250, 16, epochs=3.0, max_steps=20)
-    20
-    """
-    steps = max(1, math.ceil(round(epochs * steps_per_epoch(rows, batch_size), 6)))
-    return steps if max_steps is None else min(steps, max_steps)
 
 
 def make_schedule(optimizer: Any, name: str, warmup: float, steps: int) -> Any:

@@ -137,7 +137,7 @@ def test_the_defaults_are_those_of_the_references() -> None:
 def test_the_settings_of_the_contract_are_all_there() -> None:
     named = (
         "rank alpha dropout targets init rslora dora learning_rate schedule warmup weight_decay max_grad_norm epochs "
-        "max_steps batch_size micro_batch max_length loss_on early_stopping model_dropout optimizer "
+        "max_steps batch_size batch_tokens micro_batch max_length loss_on early_stopping model_dropout optimizer "
         "gradient_checkpointing offload precision seed speed"
     )
     assert set(QloraSettings.model_fields) == set(named.split())
@@ -191,3 +191,38 @@ def test_a_judge(told: Told, tmp_path: Path) -> None:
 def test_sampling_settings_that_cannot_be(told: Told, setting: str, expected: str) -> None:
     text = f'task: x\ndata: {{test: {{hf: a}}}}\nprompt: "{{{{ a }}}}"\ngeneration: {{{setting}}}\nmetrics: [bleu]\n'
     assert told(load_task, text) == [f"task.yaml:4: {expected}"]
+
+
+def test_a_step_is_so_many_rows_or_so_many_tokens() -> None:
+    by_tokens = QloraSettings(batch_tokens=400)
+    assert (by_tokens.batch_size, by_tokens.batch_tokens) == (None, 400)
+    assert QloraSettings(**by_tokens.model_dump()) == by_tokens
+    assert QloraSettings(batch_size=8, batch_tokens=None).batch_size == 8
+    both = "trainer t: settings: expected either 'batch_size' or 'batch_tokens', got both"
+    neither = "trainer t: settings: expected 'batch_size' or 'batch_tokens', got neither"
+    for study, grid, message in (
+        ({"batch_size": 8, "batch_tokens": 400}, None, both),
+        ({"batch_size": 8}, {"batch_tokens": 400}, both),
+        ({"batch_size": None}, None, neither),
+    ):
+        with pytest.raises(SpecError) as caught:
+            resolve_settings(TrainerSpec(trainer="t"), study, grid)
+        assert caught.value.messages == [message]
+
+
+@pytest.mark.parametrize(
+    ("card", "study", "size", "tokens", "origin"),
+    [
+        ({"batch_size": 8}, {}, 8, None, "trainer.yaml"),
+        ({"batch_size": 8}, {"batch_tokens": 400}, None, 400, "study"),
+        ({"batch_tokens": 400}, {}, None, 400, "trainer.yaml"),
+        ({"batch_tokens": 400}, {"batch_size": 8}, 8, None, "study"),
+        ({"batch_tokens": 400}, {"batch_tokens": None}, 16, None, "default"),
+    ],
+)
+def test_a_candidates_size_of_a_step_wins_over_the_cards(
+    card: dict[str, int], study: dict[str, int], size: int | None, tokens: int | None, origin: str
+) -> None:
+    settings, origins = resolve_settings(TrainerSpec(trainer="t", settings=card), study)
+    assert (settings.batch_size, settings.batch_tokens) == (size, tokens)
+    assert origins["batch_size"] == origin

@@ -30,6 +30,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "r8": {"rank": 8, "alpha": 16.0, "learning_rate": 1e-2, "seed": 3, "schedule": "constant"},
     "attention": {"rank": 2, "targets": "attention", "batch_size": 5, "micro_batch": 2, "rslora": True},
     "few": {"rank": 16, "targets": ["down_proj"], "epochs": 2.0, "max_grad_norm": 0.01, "weight_decay": 0.1},
+    "tokens": {"rank": 4, "batch_size": None, "batch_tokens": 150, "learning_rate": 5e-3},
 }
 COMMON = {"batch_size": 8, "epochs": 100.0, "max_steps": 20, "early_stopping": None}
 
@@ -98,7 +99,7 @@ def test_together_equals_alone(
         qlora.train(job)
     together, logs = jobs_of(base, rows, tmp_path / "together", **more)
     outcomes = qlora.train_many(together)
-    assert [outcome.steps for outcome in outcomes] == [20, 20, 20, 6]  # "few" has 19 rows: 3 steps, twice
+    assert [outcome.steps for outcome in outcomes] == [20, 20, 20, 6, 20]  # "few" has 19 rows: 3 steps, twice
     assert {outcome.stopped for outcome in outcomes} == {"finished"}
     assert logs["r4"][-1]["loss"] < 0.9 * logs["r4"][0]["loss"]  # there is something to compare
     for name in CANDIDATES:
@@ -216,7 +217,7 @@ def test_killed_together_goes_on_to_the_same_bits(
     jobs, resumed = jobs_of(base, rows, tmp_path / "killed", dropout=0.1)
     said: list[str] = []
     qlora.train_many([replace(job, tell=said.append) for job in jobs])
-    assert len([sentence for sentence in said if sentence.startswith("resumed after step")]) == 4
+    assert len([sentence for sentence in said if sentence.startswith("resumed after step")]) == 5
     for name in CANDIDATES:
         for entry in (*unbroken[name], *resumed[name]):
             for clocked in ("seconds", "seconds_by_phase", "peak_memory_bytes"):

@@ -11,7 +11,6 @@ import pytest
 
 from evalkit.data.conversation import Conversation
 from evalkit.training.adapters import new_adapter
-from evalkit.training.batches import window
 from evalkit.training.job import TrainingJob
 from evalkit.training.prepare import prepare
 
@@ -40,9 +39,7 @@ def trl_losses(job: TrainingJob, folder: Path, tmp_path: Path) -> list[float]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.data.copy_(initial[name.replace(".default", "")])
-    order = [
-        i for step in range(STEPS) for i in window(step, len(data.train), settings.batch_size, data.seed)
-    ]
+    order = [i for step in range(STEPS) for i in data.course.rows(step)]
     dataset = Dataset.from_list(
         [
             {

@@ -202,6 +202,7 @@ class KilledError(Exception):
     """Ends a process of training where it is thrown: nothing after it is written."""
 
 
+@pytest.mark.parametrize("every", [0, 600])
 @pytest.mark.parametrize("moment", ["between", "decided"])
 def test_killed_it_decides_the_same(
     qlora: ModuleType,
@@ -210,7 +211,9 @@ def test_killed_it_decides_the_same(
     tmp_path: Path,
     searched: Any,
     moment: str,
+    every: int,
 ) -> None:
+    """With checkpoints after each step, and before there was any: steps are taken again, decisions stand."""
     whole, unbroken, _, logs, _ = searched
     ledger = tmp_path / "decisions.json"
 
@@ -226,6 +229,7 @@ def test_killed_it_decides_the_same(
             raise KilledError
 
     jobs, _, _ = jobs_of(base_of(), rows, tmp_path, halving(record=record))
+    jobs = [replace(job, checkpoint_seconds=every) for job in jobs]
     with pytest.raises(KilledError):
         qlora.train_many([replace(job, log=log) if job.name == "slow" else job for job in jobs])
     decided = json.loads(ledger.read_text()) if ledger.is_file() else []
@@ -233,7 +237,7 @@ def test_killed_it_decides_the_same(
     search = halving(decisions=decided)
     jobs, resumed, said = jobs_of(base_of(), rows, tmp_path, search)
     qlora.train_many(jobs)
-    assert any("resumed after step" in sentence for sentence in said)
+    assert any("resumed after step" in sentence for sentence in said) == (every == 0)
     assert search.decisions == unbroken.decisions
     for name in CANDIDATES:
         assert unclocked(resumed[name]) == unclocked(logs[name])

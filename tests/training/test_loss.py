@@ -109,6 +109,15 @@ def test_validation_is_a_mean_over_tokens_and_changes_nothing() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_validation_that_breaks_leaves_the_model_in_train_mode() -> None:
+    model, rows = model_of("llama"), random_rows()
+    model.train()
+    model.model.layers[1].register_forward_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("full")))
+    with pytest.raises(RuntimeError, match="full"):
+        validation_loss(model, [collate(rows, "cpu")])
+    assert model.training
+
+
 def test_collated_batch_by_hand() -> None:
     rows = [
         TokenRow((5, 6, 7), (False, False, True), 1, weight=2.0),

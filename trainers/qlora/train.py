@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,31 +20,30 @@ from evalkit.errors import CandidateError
 from evalkit.models.dense import dense_on_cpu, dense_weights
 from evalkit.models.memory import out_of_memory as no_memory
 from evalkit.records import TrainingSummary
-from evalkit.training.adapters import NewAdapter, new_adapter
+from evalkit.training.adapters import new_adapter
 from evalkit.training.attention import stream_attention
-from evalkit.training.batches import window
-from evalkit.training.checkpoints import Checkpoints, Position
+from evalkit.training.batches import Batch
 from evalkit.training.contest import compete
 from evalkit.training.failures import not_finite, out_of_memory
 from evalkit.training.job import TrainingJob, told_to_all
 from evalkit.training.joining import pass_key, why_alone
 from evalkit.training.loss import backpropagate, validation_loss
 from evalkit.training.many import joined
+from evalkit.training.member import Member, Outcome
 from evalkit.training.memory import peak_memory, reset_peak_memory
 from evalkit.training.modes import compute_type, training_mode
 from evalkit.training.offload import offloaded_activations, offloaded_weights
 from evalkit.training.optimizer import make_optimizer
-from evalkit.training.packing import Mode, Unit, join, make_batch, streams
-from evalkit.training.phases import Clock, add_phases
-from evalkit.training.prepare import Prepared, prepare
-from evalkit.training.schedule import make_schedule, steps_per_epoch, total_steps
+from evalkit.training.packing import Unit, make_batch
+from evalkit.training.phases import Clock, add_phases, share_phases
+from evalkit.training.prepare import prepare
+from evalkit.training.room import Room, fails_alone
+from evalkit.training.schedule import make_schedule
 from evalkit.training.sharing import choose_mode
 from evalkit.training.summary import summarise
 from evalkit.training.varlen import choose_attention
 
 __all__ = ["train", "train_many"]
-
-Outcome = TrainingSummary | CandidateError
 
 
 def train(job: TrainingJob) -> TrainingSummary:
@@ -93,10 +92,11 @@ def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
         alone = member.mode == "plain" or why_alone(job.settings) is not None
         passes.setdefault(number if alone else pass_key(job.settings), []).append(member)
     everybody = [member for members in passes.values() for member in members]
+    rooms = {key: Room(members[0].job.base.device) for key, members in passes.items()}
     while any(member.outcome is None for member in everybody):  # once, unless a search is spread over passes
-        for members in passes.values():
+        for key, members in passes.items():
             if unfinished := [member for member in members if member.outcome is None]:
-                run(unfinished)
+                run(unfinished, rooms[key])
             compete(everybody, finish)
     for member in everybody:
         if member.outcome is not None:
@@ -104,67 +104,7 @@ def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
     return [outcomes[number] for number in range(len(jobs))]
 
 
-@dataclass
-class Member:
-    """One candidate of a pass; each has an optimiser, a schedule, a limit of its gradient and a course of its own."""
-
-    slot: str
-    job: TrainingJob
-    data: Prepared
-    mode: Mode
-    adapter: NewAdapter = field(init=False)
-    optimizer: Any = field(init=False)
-    schedule: Any = field(init=False)
-    position: Position = field(init=False, default_factory=Position)
-    saved: float = field(init=False, default_factory=time.monotonic)
-    outcome: Outcome | None = field(init=False, default=None)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps, if it is not stopped early."""
-        settings = self.job.settings
-        return total_steps(len(self.data.train), settings.batch_size, settings.epochs, settings.max_steps)
-
-    @property
-    def per_epoch(self) -> int:
-        """Optimiser steps that see every row once."""
-        return steps_per_epoch(len(self.data.train), self.job.settings.batch_size)
-
-    @property
-    def validates(self) -> bool:
-        """Whether a validation is due: twice an epoch, and after the last step."""
-        done = self.position.step
-        regular = done % max(1, math.ceil(self.per_epoch / 2)) == 0
-        return bool(self.data.validation) and (regular or done == self.steps)
-
-    @property
-    def checkpoints(self) -> Checkpoints:
-        """Where the last and the best state are kept."""
-        return Checkpoints(self.job.folder / "checkpoint", self.data.key)
-
-    @property
-    def stopped(self) -> str | None:
-        """``finished``, ``early``, or None while there is more to do."""
-        patience = self.job.settings.early_stopping
-        if patience is not None and self.position.worse >= patience:
-            return "early"
-        return "finished" if self.position.step >= self.steps else None
-
-    @property
-    def waits(self) -> bool:
-        """Whether its search has to decide before it goes on, or before it ends early."""
-        rung = None if self.job.search is None else self.job.search.next_step(self.steps)
-        return rung is not None and (self.position.step >= rung or self.stopped is not None)
-
-    def units(self, rows: Sequence[Any], size: int) -> list[Unit]:
-        """Cut rows into what is run at once, whoever else is in the pass."""
-        groups = streams(rows, size, self.job.base.device, self.mode)
-        first = (self.data.seed * 1_000_003 + self.position.step) * 1_000_003
-        seeds = range(first, first + len(groups))
-        return [Unit(self.slot, group, self.mode, seed) for group, seed in zip(groups, seeds, strict=True)]
-
-
-def run(members: Sequence[Member]) -> None:
+def run(members: Sequence[Member], room: Room) -> None:
     """Train the candidates of one pass; their outcomes stand in them."""
     base, first = members[0].job.base, members[0].job
     names = ", ".join(member.job.name for member in members)
@@ -175,7 +115,7 @@ def run(members: Sequence[Member]) -> None:
             ready = [member for member in members if enter(member, stack)]
             compete(members, finish)
             if ready:
-                train_ready(ready, stack)
+                train_ready(ready, room, stack)
     except RuntimeError as error:
         if not no_memory(error):
             raise
@@ -186,7 +126,7 @@ def run(members: Sequence[Member]) -> None:
     first.progress.done("loss " + ", ".join(f"{loss:.3f}" for loss in last) if last else "")
 
 
-def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
+def train_ready(ready: Sequence[Member], room: Room, stack: ExitStack) -> None:
     """Take every step of the candidates whose adapters are on the base."""
     first = ready[0].job
     model, settings = first.base.model, first.settings
@@ -206,13 +146,17 @@ def train_ready(ready: Sequence[Member], stack: ExitStack) -> None:
         others = len(ready) - 1
         if others and not member.position.step:  # not their names: another study may call them otherwise
             member.job.tell(f"trained in one pass with {others} other{'s' * (others > 1)}.")
-        start(member)
+        with fails_alone(member, "its optimiser"):
+            start(member)
     while True:
         compete(ready, finish)
         active = [member for member in ready if member.outcome is None and not member.waits]
         if not active:
+            for member in ready:
+                if member.outcome is None:  # it waits for candidates of another pass
+                    save(member)
             return
-        turn(active)
+        turn(active, room)
 
 
 def fail(members: Sequence[Member], error: CandidateError) -> None:
@@ -225,13 +169,13 @@ def enter(member: Member, stack: ExitStack) -> bool:
     """Put a candidate's adapter on the base; whether that could be done."""
     job = member.job
     try:
-        member.adapter = stack.enter_context(
-            new_adapter(job.base, job.settings, member.data.seed, job.start, member.slot)
-        )
+        with fails_alone(member, "its adapter"):
+            member.adapter = stack.enter_context(
+                new_adapter(job.base, job.settings, member.data.seed, job.start, member.slot)
+            )
     except CandidateError as error:
         member.outcome = error
-        return False
-    return True
+    return member.outcome is None
 
 
 def start(member: Member) -> None:
@@ -263,114 +207,136 @@ def start(member: Member) -> None:
         finish(member)
 
 
-def turn(active: Sequence[Member]) -> None:
+def turn(active: Sequence[Member], room: Room) -> None:
     """Let every candidate take its next optimiser step, and validate where that is due.
 
     The loss of a candidate's step is the mean over the supervised tokens of all its rows, however they are cut
     and whoever they are run with, so the last, smaller step of an epoch weighs its tokens right as well.
     """
-    readings = gradients(active)
+    readings = gradients(active, room)
     stepped = [member for member in active if step(member, readings[member.slot])]
-    validate([member for member in stepped if member.validates or member.waits], readings)
+    validate([member for member in stepped if member.validates or member.shows], readings, room)
     for member in stepped:
         if member.outcome is None:
             record(member, readings[member.slot])
 
 
-def gradients(active: Sequence[Member]) -> dict[str, dict[str, Any]]:
+def gradients(active: Sequence[Member], room: Room) -> dict[str, dict[str, Any]]:
     """Compute the gradient of everybody's next step; return its readings so far, by slot.
 
     A candidate whose loss is not finite is out; the others' rows never meet its own.
     """
-    first = active[0].job
+    readings = {member.slot: blank(member) for member in active}
+    room.run(active, Member.rows, lambda some, streams: run_streams(some, streams, readings))
+    return readings
+
+
+def blank(member: Member) -> dict[str, Any]:
+    """What is known of a step before it is taken."""
+    rows, done = member.rows(), member.position.step + 1
+    return {
+        "step": done,
+        "epoch": round(member.data.course.epochs(done), 6),
+        "loss": 0.0,
+        "learning_rate": member.schedule.get_last_lr()[0],
+        "grad_norm": 0.0,
+        "tokens": sum(len(row.ids) for row in rows),
+        "computed_tokens": 0,
+        "supervised_tokens": sum(row.targets for row in rows),
+        "seconds": 0.0,
+    }
+
+
+def run_streams(
+    members: Sequence[Member], streams: Iterable[list[Unit]], readings: dict[str, dict[str, Any]]
+) -> None:
+    """Run the rows of a step forwards and backwards; gradients add up in the adapters.
+
+    Of an attempt that did not fit into memory and is done again, readings keep the seconds, which were spent.
+    """
+    first, by_slot = members[0].job, {member.slot: member for member in members}
     device, settings = first.base.device, first.settings
-    members = {member.slot: member for member in active}
-    queues, readings, weights = [], {}, {}
-    for member in active:
-        data, batch_size = member.data, member.job.settings.batch_size
-        rows = [data.train[i] for i in window(member.position.step, len(data.train), batch_size, data.seed)]
-        queues.append(member.units(rows, min(member.job.settings.micro_batch, batch_size)))
-        weights[member.slot] = sum(row.weight * row.targets for row in rows)
-        readings[member.slot] = {
-            "step": member.position.step + 1,
-            "epoch": round((member.position.step + 1) / member.per_epoch, 6),
-            "loss": 0.0,
-            "learning_rate": member.schedule.get_last_lr()[0],
-            "grad_norm": 0.0,
-            "tokens": sum(len(row.ids) for row in rows),
-            "computed_tokens": 0,
-            "supervised_tokens": sum(row.targets for row in rows),
-            "seconds": 0.0,
-        }
-    for units in join(queues, device):
+    weights = {m.slot: sum(row.weight * row.targets for row in m.rows()) for m in members}
+    for slot in by_slot:
+        readings[slot].update(loss=0.0, computed_tokens=0)
+    for units in streams:
         clock = Clock()
-        with clock("data"):
-            batch = make_batch(units, device)
-        losses = backpropagate(
-            first.base.model,
-            batch,
-            [1 / weights[unit.owner] for unit in units],
-            lambda: compute_type(settings.precision, first.base.dtype, device),
-            lambda: offloaded_activations(settings.offload, device),
-            clock,
-        )  # (N,)
+        try:
+            with clock("data"):
+                batch = make_batch(units, device)
+            losses = backpropagate(
+                first.base.model,
+                batch,
+                [1 / weights[unit.owner] for unit in units],
+                lambda: compute_type(settings.precision, first.base.dtype, device),
+                lambda: offloaded_activations(settings.offload, device),
+                clock,
+            )  # (N,)
+        finally:
+            share_phases(readings, clock.seconds, {unit.owner: unit.computed for unit in units})
         for part in batch.parts:
             span, reading = slice(*part.targets), readings[part.owner]
             reading["loss"] += float((losses[span] * batch.weights[span]).sum()) / weights[part.owner]
             reading["computed_tokens"] += part.computed
-            add_phases(reading, clock.seconds, part.computed / batch.computed_tokens)
             if not math.isfinite(reading["loss"]):
-                members[part.owner].outcome = not_finite("loss", reading)
-    return readings
+                by_slot[part.owner].outcome = not_finite("loss", reading)
 
 
 def step(member: Member, reading: dict[str, Any]) -> bool:
     """Take a candidate's optimiser step; whether it goes on."""
     clock = Clock()
-    if member.outcome is None:
-        limit = member.job.settings.max_grad_norm
-        with clock("optimizer"):
+    with clock("optimizer"), fails_alone(member, "its optimiser"):
+        if member.outcome is None:
+            limit = member.job.settings.max_grad_norm
             norm = torch.nn.utils.clip_grad_norm_(
                 member.adapter.parameters, math.inf if limit is None else limit
             )
-        reading["grad_norm"] = float(norm)
-        if not math.isfinite(reading["grad_norm"]):
-            member.outcome = not_finite("gradient norm", reading)
-    if member.outcome is not None:
-        member.optimizer.zero_grad(set_to_none=True)
-        return False
-    with clock("optimizer"):
-        member.optimizer.step()
-        member.schedule.step()
-        member.optimizer.zero_grad(set_to_none=True)
+            reading["grad_norm"] = float(norm)
+            if not math.isfinite(reading["grad_norm"]):
+                member.outcome = not_finite("gradient norm", reading)
+        if member.outcome is None:
+            member.optimizer.step()
+            member.schedule.step()
+            member.position.step += 1
+    member.drop_gradients()
     add_phases(reading, clock.seconds)
-    member.position.step += 1
-    return True
+    return member.outcome is None
 
 
-def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]]) -> None:
+def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], room: Room) -> None:
     """Note the loss per answer token on the held-out rows, and keep the adapter where it is the lowest so far."""
-    if not due:
-        return
-    began, first = time.monotonic(), due[0].job
-    queues = [member.units(member.data.validation, member.job.settings.micro_batch) for member in due]
-    with compute_type(first.settings.precision, first.base.dtype, first.base.device):
-        batches = (make_batch(units, first.base.device) for units in join(queues, first.base.device))
-        losses = validation_loss(first.base.model, batches)
-    computed = {queue[0].owner: sum(unit.computed for unit in queue) for queue in queues}
-    spent = (time.monotonic() - began) / sum(computed.values())
+    losses: dict[str, float] = {}
+
+    def look(members: Sequence[Member], streams: Iterable[list[Unit]]) -> None:
+        base, settings, clock, tokens = first.base, first.settings, Clock(), Counter[str]()
+
+        def batches() -> Iterator[Batch]:
+            for units in streams:
+                tokens.update({unit.owner: unit.computed for unit in units})
+                yield make_batch(units, base.device)
+
+        try:
+            with clock("validation"), compute_type(settings.precision, base.dtype, base.device):
+                losses.update(validation_loss(base.model, batches()))
+        finally:
+            share_phases(readings, clock.seconds, tokens)
+
+    if due:
+        first = due[0].job
+        # four times a step's rows at once: without gradients nothing is kept of a layer
+        room.run(due, lambda member: member.data.validation, look, times=4)
     for member in due:
+        if member.outcome is not None:
+            continue
         reading, loss = readings[member.slot], losses[member.slot]
-        add_phases(reading, {"validation": spent * computed[member.slot]})
         if not math.isfinite(loss):
             member.outcome = not_finite("validation loss", {**reading, "loss": loss})
-            continue
-        if not member.validates:  # its search looks; what comes of the training does not depend on it
+        elif not member.validates:  # its search looks; what comes of the training does not depend on it
             reading["rung_loss"] = loss
-            continue
-        reading["validation_loss"] = loss
-        if member.position.improved(loss):
-            member.checkpoints.save_best(member.adapter.state())
+        else:
+            reading["validation_loss"] = loss
+            if member.position.improved(loss):
+                member.checkpoints.save_best(member.adapter.state())
 
 
 def record(member: Member, reading: dict[str, Any]) -> None:
@@ -384,11 +350,16 @@ def record(member: Member, reading: dict[str, Any]) -> None:
     job.log(reading)
     job.progress.advance(note=f"loss {reading['loss']:.3f}")
     ends = member.stopped is not None
-    if ends or member.waits or time.monotonic() - member.saved >= job.checkpoint_seconds:
-        member.checkpoints.save(position, member.adapter.state(), member.optimizer, member.schedule)
-        member.saved = time.monotonic()
+    if ends or time.monotonic() - member.saved >= job.checkpoint_seconds:
+        save(member)
     if ends and job.search is None:
         finish(member)
+
+
+def save(member: Member) -> None:
+    """Write the checkpoint that a killed training goes on from."""
+    member.checkpoints.save(member.position, member.adapter.state(), member.optimizer, member.schedule)
+    member.saved = time.monotonic()
 
 
 def finish(member: Member) -> None:
