@@ -136,6 +136,7 @@ def compare(name: str, given: argparse.Namespace, repeats: int, gemm: float) -> 
         f"| {CASES[name].label} | {middle['trl']:.0f} | {middle['evalkit']:.0f} tok/s "
         f"| {middle['evalkit'] / middle['trl']:.2f} | {CASES[name].target} "
         f"| {trl['held_out']:.4f} / {ours['held_out']:.4f} | {ours['peak'] / trl['peak']:.2f} | {reached:.2f} |",
+        *ours["attention"],  # on CUDA, where there is a choice
         flush=True,
     )
     return sides
@@ -254,7 +255,8 @@ class Started:
 def ours(jobs: list[TrainingJob]) -> dict[str, Any]:
     """Train with evalkit."""
     started = Started()
-    jobs = [replace(job, progress=started) for job in jobs]
+    said: list[str] = []
+    jobs = [replace(job, progress=started, tell=said.append) for job in jobs]
     summaries = load_module(find("trainers", "qlora").path / "train.py").train_many(jobs)
     spent = time.monotonic() - started.at
     return {
@@ -265,6 +267,7 @@ def ours(jobs: list[TrainingJob]) -> dict[str, Any]:
         ),
         "peak": peak_memory(jobs[0].base.device),
         "held_out": held_out(jobs[0], jobs[0].folder / "adapter"),
+        "attention": [note for note in said if note.startswith("attention: ")],
     }
 
 

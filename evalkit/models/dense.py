@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ def dense_weights(model: Any, tell: Callable[[str], None]) -> Iterator[None]:
         CandidateError: It would take more than half of the free memory.
     """
     layers = _quantized(model)
-    needed = _needed(layers)
+    needed = _needed([layer for layer in layers if not _is_dense(layer)])
     free = min((free_bytes(str(device)) for device in {layer.weight.device for layer in layers}), default=0)
     if needed > _SHARE * free:
         raise CandidateError(
@@ -58,7 +58,8 @@ def dense_on_cpu(model: Any, tell: Callable[[str], None] | None = None) -> Itera
     layers = _quantized(model)
     cpu = torch.device("cpu")
     here = all(layer.weight.device == cpu for layer in layers)
-    spare = here and _needed(layers) <= _UNASKED * free_bytes("cpu")
+    needed = _needed([layer for layer in layers if not _is_dense(layer)])
+    spare = here and needed <= _UNASKED * free_bytes("cpu")
     kept = layers if spare else []
     if kept and tell is not None:
         tell(_told(kept))
@@ -66,15 +67,47 @@ def dense_on_cpu(model: Any, tell: Callable[[str], None] | None = None) -> Itera
         yield
 
 
+@dataclass
+class _Dense:
+    """A layer's forward while any block wants it so.
+
+    Attributes:
+        weight: (O, I).
+        bias: (O,) or None.
+        before: The layer's own attribute in whose place it stands, if it had one.
+        blocks: That want it: they may lie in one another, and end in any order.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    before: Any
+    blocks: int = 0
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        given = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, given).to(x.dtype)
+
+
 @contextmanager
 def _kept(layers: list[Any]) -> Iterator[None]:
     for layer in layers:
-        layer.forward = partial(_forward, _dense(layer), layer.bias)
+        if not _is_dense(layer):
+            layer.forward = _Dense(_weight(layer), layer.bias, vars(layer).get("forward"))
+        layer.forward.blocks += 1
     try:
         yield
     finally:
         for layer in layers:
-            vars(layer).pop("forward", None)
+            dense = layer.forward
+            dense.blocks -= 1
+            if not dense.blocks:
+                del layer.forward
+                if dense.before is not None:
+                    layer.forward = dense.before
+
+
+def _is_dense(layer: Any) -> bool:
+    return isinstance(vars(layer).get("forward"), _Dense)
 
 
 def _told(layers: list[Any]) -> str:
@@ -99,13 +132,8 @@ def _dtype(layer: Any) -> torch.dtype:
     return dtype
 
 
-def _dense(layer: Any) -> torch.Tensor:
+def _weight(layer: Any) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
     weight: torch.Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
     return weight.to(_dtype(layer))  # (O, I)
-
-
-def _forward(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
-    given = None if bias is None else bias.to(weight.dtype)
-    return torch.nn.functional.linear(x.to(weight.dtype), weight, given).to(x.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from evalkit.models.beside import PREFIX, recall, remember
 from evalkit.models.hashing import config_sha256
 from evalkit.models.layouts import Slots
 from evalkit.models.packed import Packed
-from evalkit.models.quiet import quiet
+from evalkit.models.small import small_model
 from evalkit.models.trie import Run
 from evalkit.signature import digest, file_sha256
 
-__all__ = ["small_model", "why_not_packed"]
+__all__ = ["why_not_packed"]
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit; measured 1e-6 where a family is exact."""
@@ -25,7 +24,7 @@ WINDOW = 6
 """Sliding windows and chunks of the small model: shorter than the probe's texts, so that they show."""
 FILE = f"{PREFIX}packed.json"
 """Name of the file beside the weights that remembers for which stack passes were found to be exact."""
-SOURCES = ("attention", "layouts", "packed", "probe", "trie")
+SOURCES = ("attention", "layouts", "packed", "probe", "small", "trie")
 """Modules whose code decides it."""
 _known: dict[str, str | None] = {}
 
@@ -60,38 +59,9 @@ def _stack() -> dict[str, Any]:
     }
 
 
-def small_model(model: Any) -> Any:
-    """A random model of the same configuration, in fp32 on the CPU: few layers, 256 ids, windows of ``WINDOW``."""
-    from transformers import AutoModelForCausalLM
-
-    config = copy.deepcopy(model.config)
-    text = config.get_text_config()
-    kinds = list(getattr(text, "layer_types", None) or ["full"] * text.num_hidden_layers)
-    layers = min(len(kinds), max(2, max(kinds.index(kind) for kind in set(kinds)) + 1))
-    text.num_hidden_layers, text.vocab_size = layers, 256
-    text.bos_token_id = text.eos_token_id = text.pad_token_id = None
-    if getattr(text, "layer_types", None):
-        text.layer_types = kinds[:layers]
-    for name in ("sliding_window", "attention_chunk_size"):
-        if getattr(text, name, None):
-            setattr(text, name, WINDOW)
-    for name in ("attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "hidden_dropout"):
-        if hasattr(text, name):
-            setattr(text, name, 0.0)
-    if hasattr(text, "initializer_range"):
-        text.initializer_range = 0.1  # or rounding would be all there is to see
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    with quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
-
-
 def _try(model: Any) -> str | None:
     try:
-        small = small_model(model)
+        small = small_model(model, WINDOW, "eager")
         texts, found = _packed_logits(small)
         with torch.no_grad():
             expected = torch.stack([small(input_ids=torch.tensor([text])).logits[0, -1] for text in texts])

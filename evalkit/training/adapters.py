@@ -197,7 +197,7 @@ def _take_out(model: Any, slot: str, before: list[tuple[Any, Any, bool]]) -> Non
     for name, layer in [item for item in model.named_modules() if id(item[1]) in layers]:
         if id(layer) in kept:
             layer.delete_adapter(slot)
-        else:
+        elif ".base_layer" not in name:  # of two in one another, as on stacks of experts, the outer one
             model.set_submodule(name, layer.get_base_layer())
     for layer, _, disabled in before:
         layer._disable_adapters = disabled

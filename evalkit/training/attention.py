@@ -8,7 +8,7 @@ stretch pays for its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +22,7 @@ from evalkit.training.siblings import Grouping, attend_in_groups, can_attend_in_
 
 __all__ = ["Layout", "Segment", "Stretch", "attend", "current_layout", "laid_out", "stream_attention"]
 
-_NAME = "evalkit_stream"
+_NAME = "evalkit_stream"  # with the function's own after it
 _current: list[Layout] = []  # not a context variable: CUDA's backward pass recomputes layers in other threads
 
 
@@ -71,11 +71,13 @@ class Layout:
         stretches: Together they are the stream, in its order.
         segments: Likewise.
         masks: Made as layers need them.
+        spans: Likewise, of ``varlen``.
     """
 
     stretches: tuple[Stretch, ...]
     segments: tuple[Segment, ...]
     masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
+    spans: dict[torch.device, Any] = field(default_factory=dict)
 
     @cached_property
     def grouping(self) -> Grouping:
@@ -105,20 +107,27 @@ class Layout:
 
 
 @contextmanager
-def stream_attention(model: Any) -> Iterator[None]:
-    """Within the block the model's layers attend as the layout says; a layout must be given for each pass."""
+def stream_attention(model: Any, attention: Callable[..., Any] | None = None) -> Iterator[None]:
+    """Within the block the model's layers attend as the layout says; a layout must be given for each pass.
+
+    Args:
+        model: A model of transformers.
+        attention: What does it; None: ``attend``.
+    """
     from transformers import AttentionInterface
 
-    AttentionInterface.register(_NAME, attend)
+    attention = attention or attend
+    name = f"{_NAME}_{attention.__name__}"
+    AttentionInterface.register(name, attention)
     configs = [model.config, *_sub_configs(model.config)]
     before = [config._attn_implementation_internal for config in configs]
     for config in configs:
-        config._attn_implementation_internal = _NAME
+        config._attn_implementation_internal = name
     try:
         yield
     finally:
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation_internal = name
+        for config, own in zip(configs, before, strict=True):
+            config._attn_implementation_internal = own
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from evalkit.specs.trainer import QloraSettings
 from evalkit.training.halving import Halving
 from evalkit.training.rows import Policy
 
-__all__ = ["Progress", "TrainingJob"]
+__all__ = ["Progress", "TrainingJob", "told_to_all"]
 
 
 class Progress(Protocol):
@@ -85,3 +85,14 @@ class TrainingJob:
     progress: Progress = field(default_factory=_Nobody)
     tell: Callable[[str], None] = _ignore
     checkpoint_seconds: float = 30.0
+
+
+def told_to_all(jobs: Iterable[TrainingJob]) -> Callable[[str], None]:
+    """Return a ``tell`` whose sentences every one of these candidates hears."""
+    heard = list(jobs)
+
+    def tell(sentence: str) -> None:
+        for job in heard:
+            job.tell(sentence)
+
+    return tell

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import torch
 
+from evalkit.errors import EvalkitError
 from evalkit.training.adapters import NewAdapter
 from evalkit.training.attention import Segment, current_layout
 
@@ -31,7 +32,7 @@ def joined(adapters: Sequence[NewAdapter]) -> Iterator[None]:
             parameter.requires_grad_(True)
     slots = frozenset(adapter.slot for adapter in adapters)
     for name, layer in layers.items():
-        layer.forward = partial(_forward, layer, crc32(name.encode()), slots)
+        layer.forward = partial(_forward, name, layer, crc32(name.encode()), slots)
     try:
         yield
     finally:
@@ -57,13 +58,16 @@ class _Piece:
 
 
 def _forward(
-    layer: Any, number: int, slots: frozenset[str], x: torch.Tensor, *_: Any, **__: Any
+    name: str, layer: Any, number: int, slots: frozenset[str], x: torch.Tensor, *more: Any, **named: Any
 ) -> torch.Tensor:
     """A LoRA layer's forward over a stream: x is (1, T, I)."""
+    segments = current_layout().segments
+    if more or named or x.numel() != segments[-1].stop * x.shape[-1]:
+        raise EvalkitError(f"{name} is given something else than the tokens of a stream")
     out = layer.base_layer(x)
     pieces: list[_Piece] = []
     weights: list[torch.Tensor] = []
-    for segment in current_layout().segments:
+    for segment in segments:
         if segment.owner in slots and segment.owner in layer.lora_A:
             kept = _kept(layer, segment, number, x)
             pieces.append(_Piece(segment.start, segment.stop, layer.scaling[segment.owner], kept))

@@ -14,7 +14,7 @@ _BLOCKS = {
 }
 
 
-def target_modules(model: Any, targets: str | list[str]) -> str | list[str]:
+def target_modules(model: Any, targets: str | list[str]) -> list[str]:
     """Turn ``targets`` of the settings into what peft takes.
 
     ``all-linear`` is every linear layer but the output head: LoRA on attention alone loses to it even with as
@@ -28,9 +28,10 @@ def target_modules(model: Any, targets: str | list[str]) -> str | list[str]:
         CandidateError: A name that no linear layer has, with the nearest one that there is.
     """
     linear = _linear_layers(model)
-    if targets == "all-linear":  # peft would count the parts of adapters that are there already
-        beside = any(".base_layer." in f"{name}." for name, _ in model.named_modules())
-        return sorted({name.rpartition(".")[2] for name in linear}) if beside else targets
+    if (
+        targets == "all-linear"
+    ):  # peft's own word counts adapters that are there already, and stacks of experts
+        return sorted(set(map(_last, linear)))
     if isinstance(targets, str) and targets in _BLOCKS:
         blocks = _BLOCKS[targets]
         found = [name for name in linear if any(block in name.rpartition(".")[0] for block in blocks)]
@@ -38,7 +39,7 @@ def target_modules(model: Any, targets: str | list[str]) -> str | list[str]:
             raise CandidateError(f"targets: {targets}: the model has no such layers; expected all-linear")
         return _short(found, linear)
     names = [targets] if isinstance(targets, str) else list(targets)
-    known = sorted({name.rpartition(".")[2] for name in linear})
+    known = sorted(set(map(_last, linear)))
     for name in names:
         if not any(layer == name or layer.endswith(f".{name}") for layer in linear):
             raise CandidateError(
@@ -56,12 +57,21 @@ def _linear_layers(model: Any) -> list[str]:
     return [
         name.removesuffix(".base_layer")  # of a layer with an adapter
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head and ".lora_" not in name
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not head
+        and ".lora_" not in name
+        and "Router" not in type(module).__name__  # Llama 4's and Phi MoE's give back more than a product
     ]
 
 
 def _short(found: list[str], linear: list[str]) -> list[str]:
     """Last parts of the names where no other layer has one of them too, else the full names."""
-    last = {name.rpartition(".")[2] for name in found}
-    outside = {name.rpartition(".")[2] for name in linear if name not in found}
+    last = set(map(_last, found))
+    outside = {_last(name) for name in linear if name not in found}
     return found if last & outside else sorted(last)
+
+
+def _last(name: str) -> str:
+    """The last part of a name, with the one before it where it is a number: ``projections.0``."""
+    before, _, last = name.rpartition(".")
+    return f"{before.rpartition('.')[2]}.{last}" if last.isdigit() and before else last

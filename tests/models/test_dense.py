@@ -26,7 +26,7 @@ def test_the_numbers_stay_the_same_and_the_layers_too(
             assert layers
             assert all("forward" in vars(layer) for layer in layers)
             for layer in layers:  # what is multiplied by now
-                assert layer.forward.args[0].shape == (layer.out_features, layer.in_features)
+                assert layer.forward.weight.shape == (layer.out_features, layer.in_features)
             dense = model(input_ids=ids).logits
         again = model(input_ids=ids).logits
     assert torch.equal(plain, dense)
@@ -40,12 +40,29 @@ def test_without_quantised_layers_nothing_happens(base_of: Callable[..., Base]) 
         assert not any("forward" in vars(module) for module in model.modules())
 
 
-def test_one_ends_within_the_other(base_of: Callable[..., Base]) -> None:
-    """Two candidates of a base whose answers are read in turns."""
+@pytest.mark.parametrize("ends_first", ["the first", "the second"])
+def test_one_within_the_other(base_of: Callable[..., Base], ends_first: str) -> None:
+    """Two candidates of a base whose answers are read in turns: whichever ends, the other keeps its speed."""
     model = base_of("llama", "nf4").model
-    first, second = dense_on_cpu(model), dense_on_cpu(model)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    blocks = [dense_on_cpu(model), dense_on_cpu(model)]
+    blocks[0].__enter__()
+    weights = [layer.forward.weight for layer in layers]
+    blocks[1].__enter__()
+    assert all(layer.forward.weight is weight for layer, weight in zip(layers, weights, strict=True))
+    if ends_first == "the second":
+        blocks.reverse()
+    blocks[0].__exit__(None, None, None)
+    assert all(layer.forward.weight is weight for layer, weight in zip(layers, weights, strict=True))
+    blocks[1].__exit__(None, None, None)
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_what_stood_in_its_place_comes_back(base_of: Callable[..., Base]) -> None:
+    """accelerate's hooks, on a base spread over devices, are forwards of layers too."""
+    model = base_of("llama", "nf4").model
+    layer = next(module for module in model.modules() if isinstance(module, Linear4bit))
+    layer.forward = hook = layer.forward
+    with dense_on_cpu(model):
+        assert layer.forward is not hook
+    assert layer.forward is hook

@@ -178,6 +178,10 @@ def test_candidates_are_said_to_share_a_pass(
     jobs, logs = jobs_of(base_of(), rows, tmp_path, max_steps=2)
     qlora.train_many([replace(job, tell=said.append) for job in jobs[:2]])
     assert said == ["trained in one pass with 1 other."] * 2
+    said.clear()
+    jobs, _ = jobs_of(base_of("nf4"), rows, tmp_path / "nf4", max_steps=1)
+    qlora.train_many([replace(job, tell=said.append) for job in jobs[:2]])
+    assert said.count("4-bit weights are kept de-quantised: 0.00 GB.") == 2  # it concerns both
     spent = sum(row["seconds"] for log in logs.values() for row in log)
     assert 0 < spent < 60  # the time of a pass is divided among its candidates, not counted for each
 

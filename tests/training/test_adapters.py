@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from evalkit.errors import CandidateError, OutputFolderError
+from evalkit.models.devices import Placement
 from evalkit.models.loading import Base
+from evalkit.models.registry import ResolvedModel
+from evalkit.specs.study import Quantization
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.adapters import new_adapter
 from evalkit.training.targets import target_modules
@@ -84,7 +87,8 @@ def test_error_inside_takes_the_adapter_out_again(base_of: Bases) -> None:
 
 def test_targets_of_the_blocks(base_of: Bases) -> None:
     model = base_of().model
-    assert target_modules(model, "all-linear") == "all-linear"
+    linear = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert target_modules(model, "all-linear") == linear
     assert target_modules(model, "attention") == ["k_proj", "o_proj", "q_proj", "v_proj"]
     assert target_modules(model, "mlp") == ["down_proj", "gate_proj", "up_proj"]
     assert target_modules(model, ["q_proj", "layers.1.mlp.up_proj"]) == ["q_proj", "layers.1.mlp.up_proj"]
@@ -101,6 +105,53 @@ def test_targets_whose_short_names_mean_more_are_full_names() -> None:
         "transformer.h.0.attn.c_attn",
         "transformer.h.0.attn.c_proj",
     ]
+
+
+def test_all_linear_leaves_out_what_only_looks_linear() -> None:
+    """A router gives back more than a product; of layers in a list the last part of the name is a number alone."""
+    from transformers import AutoModelForCausalLM, Gemma3nTextConfig, PhimoeConfig
+
+    sizes = {
+        "vocab_size": 40, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "head_dim": 8,
+        "num_attention_heads": 2, "num_key_value_heads": 2,
+    }  # fmt: skip
+    attention = ["k_proj", "o_proj", "q_proj", "v_proj"]
+    model = AutoModelForCausalLM.from_config(PhimoeConfig(num_local_experts=2, **sizes))
+    assert target_modules(model, "all-linear") == attention
+    nano = Gemma3nTextConfig(
+        vocab_size_per_layer_input=40, hidden_size_per_layer_input=8, laurel_rank=4, num_kv_shared_layers=0,
+        altup_num_inputs=2, layer_types=["full_attention"] * 2, activation_sparsity_pattern=[0.0] * 2, **sizes
+    )  # fmt: skip
+    named = target_modules(AutoModelForCausalLM.from_config(nano), "all-linear")
+    assert {"altup_projections.0", "altup_unembed_projections.0", *attention} < set(named)
+    assert not any(name.isdigit() for name in named)
+
+
+def test_two_adapters_on_stacks_of_experts_one_after_the_other() -> None:
+    """peft puts one adapter of such a layer into another; a base left with a loop in it would hang the second."""
+    from transformers import AutoModelForCausalLM, DeepseekV3Config
+
+    config = DeepseekV3Config(
+        vocab_size=40, hidden_size=16, intermediate_size=32, moe_intermediate_size=8, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, n_routed_experts=2, num_experts_per_tok=1, n_group=1,
+        topk_group=1, first_k_dense_replace=1, q_lora_rank=8, kv_lora_rank=8, qk_nope_head_dim=8,
+        qk_rope_head_dim=8, v_head_dim=8,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    base = Base(
+        model, None, Placement("cpu", "fp32", ""), Quantization(), ResolvedModel("", Path(), "", None)
+    )
+    ids = torch.arange(3, 12)[None]
+    before = model(input_ids=ids).logits
+    sizes = []
+    for _ in range(2):
+        with new_adapter(base, QloraSettings(rank=2), 1) as adapter:
+            sizes.append(len(adapter.parameters))
+            assert any("experts.base_layer" in name for name in adapter.named)
+        assert not any("base_layer" in name for name, _ in model.named_parameters())
+        assert not hasattr(model.model.layers[1].mlp.experts, "base_layer")
+        assert torch.equal(model(input_ids=ids).logits, before)
+    assert sizes[0] == sizes[1]
 
 
 def test_all_linear_is_more_than_attention(base_of: Bases) -> None:

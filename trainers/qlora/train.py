@@ -25,7 +25,7 @@ from evalkit.training.attention import stream_attention
 from evalkit.training.batches import Batch
 from evalkit.training.contest import compete
 from evalkit.training.failures import not_finite, out_of_memory
-from evalkit.training.job import TrainingJob
+from evalkit.training.job import TrainingJob, told_to_all
 from evalkit.training.joining import pass_key, why_alone
 from evalkit.training.loss import backpropagate, validation_loss
 from evalkit.training.many import joined
@@ -41,6 +41,7 @@ from evalkit.training.room import Room, fails_alone
 from evalkit.training.schedule import make_schedule
 from evalkit.training.sharing import choose_mode
 from evalkit.training.summary import summarise
+from evalkit.training.varlen import choose_attention
 
 __all__ = ["train", "train_many"]
 
@@ -129,17 +130,16 @@ def train_ready(ready: Sequence[Member], room: Room, stack: ExitStack) -> None:
     """Take every step of the candidates whose adapters are on the base."""
     first = ready[0].job
     model, settings = first.base.model, first.settings
-    stack.enter_context(
-        training_mode(model, settings.model_dropout, settings.gradient_checkpointing, first.tell)
-    )
+    tell = told_to_all(member.job for member in ready if not member.position.step)
+    stack.enter_context(training_mode(model, settings.model_dropout, settings.gradient_checkpointing, tell))
     if settings.speed == "dense-cache":
-        stack.enter_context(dense_weights(model, first.tell))
+        stack.enter_context(dense_weights(model, tell))
     elif settings.speed == "auto":
-        stack.enter_context(dense_on_cpu(model, first.tell))
+        stack.enter_context(dense_on_cpu(model, tell))
     if settings.offload == "weights" and first.base.device.startswith("cuda"):
-        stack.enter_context(offloaded_weights(model, first.tell))
+        stack.enter_context(offloaded_weights(model, tell))
     if ready[0].mode != "plain":
-        stack.enter_context(stream_attention(model))
+        stack.enter_context(stream_attention(model, choose_attention(first, tell)))
         if not settings.dora:  # peft's own forward does DoRA
             stack.enter_context(joined([member.adapter for member in ready]))
     for member in ready:
