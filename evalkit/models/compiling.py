@@ -29,6 +29,8 @@ def compiled_when_called() -> Iterator[None]:
         if model is None:
             return lambda function: later(function, **settings)
 
+        compiled: Callable[..., Any] | None = None
+
         @functools.wraps(model)
         def called(*arguments: Any, **named: Any) -> Any:
             nonlocal compiled
@@ -36,10 +38,9 @@ def compiled_when_called() -> Iterator[None]:
                 compiled = real(model, **settings)
             return compiled(*arguments, **named)
 
-        compiled: Callable[..., Any] | None = None
         return called
 
-    torch.compile = later  # type: ignore[assignment]
+    torch.compile = later
     try:
         yield
     finally:
