@@ -59,6 +59,7 @@ def _unlike(planned: Planned, plan: Plan) -> str | None:
         other.settings
         for other in plan.candidates
         if isinstance(other.spec, TrainCandidate)
+        and isinstance(planned.spec, TrainCandidate)
         and other is not planned
         and (other.base, other.spec.trainer) == (planned.base, planned.spec.trainer)
         and generation(other, plan) == before
