@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import CandidateError
+from evalkit.models.compiling import compiled_when_called
 from evalkit.models.hashing import adapter_sha256, read_adapter_config
 from evalkit.models.quiet import quiet
 from evalkit.specs.study import Form
@@ -58,7 +59,10 @@ def read_adapter(path: Path) -> tuple[Any, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    with quiet():  # peft imports bitsandbytes, which speaks of a kernel it would like to have
+    with (
+        quiet(),
+        compiled_when_called(),
+    ):  # peft imports bitsandbytes, which speaks of a kernel it would like to have
         from peft import PeftConfig
     settings = read_adapter_config(path)
     try:

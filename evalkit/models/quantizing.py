@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from evalkit.models.compiling import compiled_when_called
 from evalkit.models.quiet import quiet
 from evalkit.specs.study import Quantization
 
@@ -52,7 +53,7 @@ def quantization_arguments(quantization: Quantization, dtype: Any) -> dict[str, 
     from transformers import BitsAndBytesConfig
 
     if quantization.type != "none":
-        with quiet():  # it speaks of a kernel it would like to have
+        with quiet(), compiled_when_called():  # it speaks of a kernel it would like to have
             import bitsandbytes  # noqa: F401 - transformers would do it while the weights are loaded
     if quantization.type == "int8":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}

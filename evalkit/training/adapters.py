@@ -18,7 +18,9 @@ import torch
 
 from evalkit.errors import CandidateError, OutputFolderError
 from evalkit.models.adapters import read_adapter
+from evalkit.models.compiling import compiled_when_called
 from evalkit.models.loading import Base
+from evalkit.models.quiet import quiet
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.checkpoints import rng_state, set_rng_state
 from evalkit.training.targets import target_modules
@@ -116,7 +118,8 @@ def new_adapter(
     Raises:
         CandidateError: No layer matches the targets, or ``start`` does not fit.
     """
-    from peft import LoraModel
+    with quiet(), compiled_when_called():  # peft imports bitsandbytes
+        from peft import LoraModel
 
     model = base.model
     config = _lora_config(base, settings)

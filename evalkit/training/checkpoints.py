@@ -83,6 +83,12 @@ class Checkpoints:
     ) -> None:
         """Write the checkpoint to go on from.
 
+        Args:
+            position: How far the training is.
+            adapter: Its weights.
+            optimizer: None where no step is left; its state is most of a checkpoint.
+            schedule: Of the learning rate.
+
         Raises:
             OutputFolderError: It cannot be written.
         """
@@ -90,7 +96,7 @@ class Checkpoints:
             "key": self.key,
             "position": asdict(position),
             "adapter": adapter,
-            "optimizer": optimizer.state_dict(),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
             "schedule": schedule.state_dict(),
             "rng": rng_state(),
         }
@@ -105,7 +111,8 @@ class Checkpoints:
         state = _read(self.folder / "last.pt", self.key)
         if state is None:
             return None
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         set_rng_state(state["rng"])
         return Position(**state["position"]), state["adapter"]

@@ -6,23 +6,41 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from evalkit.training.attention import laid_out
-from evalkit.training.batches import Batch
+from evalkit.training.batches import Batch, Part
 from evalkit.training.phases import Clock
 
-__all__ = ["CHUNK", "backpropagate", "supervised_logits", "token_losses", "validation_loss"]
+__all__ = ["CHUNK", "Tables", "backpropagate", "supervised_logits", "token_losses", "validation_loss"]
 
-CHUNK = 256
+CHUNK = 128
 """Supervised tokens whose logits are held at once."""
 
 Context = Callable[[], AbstractContextManager[Any]]
 Tail = AbstractContextManager[Callable[[torch.Tensor], torch.Tensor]]
+
+
+@dataclass
+class Tables:
+    """Room for the scores of ``CHUNK`` tokens over a whole vocabulary, written over again and again.
+
+    Memory that is new to a process costs a CPU several times what the softmax over it does.
+    """
+
+    _held: dict[tuple[int, torch.dtype, torch.device], torch.Tensor] = field(default_factory=dict)
+
+    def like(self, scores: torch.Tensor, number: int, dtype: torch.dtype) -> torch.Tensor:
+        """Table ``number``, of the scores' shape (n, V) and device; what it held is lost."""
+        key = number, dtype, scores.device
+        if key not in self._held or self._held[key].numel() < scores.numel():
+            rows, size = scores.shape
+            self._held[key] = torch.empty(max(rows, CHUNK) * size, dtype=dtype, device=scores.device)
+        return self._held[key][: scores.numel()].view(scores.shape)
 
 
 def backpropagate(
@@ -32,6 +50,7 @@ def backpropagate(
     compute: Context,
     offloaded: Context,
     clock: Clock,
+    tables: Tables,
 ) -> torch.Tensor:
     """Run a batch forwards and backwards; return the loss of each supervised token, (N,), in nats.
 
@@ -46,26 +65,25 @@ def backpropagate(
         compute: Makes the context of forward passes, such as autocast.
         offloaded: Makes the context in which activations are kept elsewhere.
         clock: Hears how long it took forwards and backwards.
+        tables: Of this and of other batches.
     """
     with laid_out(batch.layout):  # around the backward pass as well, which checkpointed layers run again in
         with clock("forward"), compute(), offloaded():
             states, tail = _states(model, batch)  # (N, H)
         losses = torch.empty(len(states), device=batch.weights.device)
-        sent = torch.zeros_like(states)
+        sent = torch.empty_like(states)
         with tail as logits:
             for part, factor in zip(batch.parts, factors, strict=True):
-                for start in range(*part.targets, CHUNK):
-                    span = slice(start, min(start + CHUNK, part.targets[1]))
+                for span in _spans(part):
                     piece = states[span].detach().requires_grad_()
                     with clock("forward"):
                         with compute():
                             scores = logits(piece)
-                        found = _cross_entropy(scores, batch.targets[span]).to(losses.device)
+                        losses[span] = _losses(scores.detach(), batch.targets[span], tables)
                     with clock("backward"):
-                        torch.autograd.backward((found * batch.weights[span]).sum() * factor)
-                    losses[span] = found.detach()
-                    if piece.grad is not None:
-                        sent[span] = piece.grad
+                        slopes = batch.weights[span] * factor
+                        slope = _slope(scores.detach(), batch.targets[span], slopes, tables)
+                        (sent[span],) = torch.autograd.grad(scores, piece, slope)
                 if not bool(torch.isfinite(losses[slice(*part.targets)]).all()):
                     sent[slice(*part.targets)] = 0.0
         with clock("backward"):
@@ -73,18 +91,16 @@ def backpropagate(
     return losses
 
 
-def token_losses(model: Any, batch: Batch) -> torch.Tensor:
-    """Return the loss of each supervised token, (N,), in nats, with gradients where they are on."""
+@torch.no_grad()
+def token_losses(model: Any, batch: Batch, tables: Tables) -> torch.Tensor:
+    """Return the loss of each supervised token, (N,), in nats, without gradients."""
+    losses = torch.empty(len(batch.targets), device=batch.weights.device)
     with laid_out(batch.layout):
         states, tail = _states(model, batch)
         with tail as logits:
-            found = [
-                _cross_entropy(logits(piece), targets)
-                for piece, targets in zip(
-                    torch.split(states, CHUNK), torch.split(batch.targets, CHUNK), strict=True
-                )
-            ]
-    return torch.cat(found).to(batch.weights.device)
+            for span in (span for part in batch.parts for span in _spans(part)):
+                losses[span] = _losses(logits(states[span]), batch.targets[span], tables)
+    return losses
 
 
 def supervised_logits(model: Any, batch: Batch) -> torch.Tensor:
@@ -103,7 +119,7 @@ def supervised_logits(model: Any, batch: Batch) -> torch.Tensor:
             return logits(states)
 
 
-def validation_loss(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
+def validation_loss(model: Any, batches: Iterable[Batch], tables: Tables | None = None) -> dict[str, float]:
     """Return the mean loss per supervised token over held-out rows, in nats, lower is better, of each owner.
 
     The model is put into eval mode and back, no random number is drawn, and weights of rows do not count.
@@ -111,27 +127,50 @@ def validation_loss(model: Any, batches: Iterable[Batch]) -> dict[str, float]:
     Args:
         model: The model, its adapters switched on.
         batches: At least one.
+        tables: Of other batches too; None: of these alone.
     """
-    training = model.training
+    training, tables = model.training, Tables() if tables is None else tables
+    model.eval()
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
     try:
-        model.eval()
-        with torch.no_grad():
-            for batch in batches:
-                losses = token_losses(model, batch).double()
-                for part in batch.parts:
-                    found = losses[slice(*part.targets)]
-                    totals[part.owner] = totals.get(part.owner, 0.0) + float(found.sum())
-                    counts[part.owner] = counts.get(part.owner, 0) + len(found)
+        for batch in batches:
+            losses = token_losses(model, batch, tables).double()
+            for part in batch.parts:
+                found = losses[slice(*part.targets)]
+                totals[part.owner] = totals.get(part.owner, 0.0) + float(found.sum())
+                counts[part.owner] = counts.get(part.owner, 0) + len(found)
     finally:
         model.train(training)
     return {owner: totals[owner] / counts[owner] for owner in totals}
 
 
-def _cross_entropy(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    # the head of a model spread over GPUs is on the last one
-    return F.cross_entropy(scores.float(), targets.to(scores.device), reduction="none")
+def _losses(scores: torch.Tensor, targets: torch.Tensor, tables: Tables) -> torch.Tensor:
+    """-log softmax(scores)[target] in fp32, (n,), of scores (n, V)."""
+    wide = tables.like(scores, 0, torch.float32).copy_(scores)
+    found = torch.log_softmax(wide, -1, out=tables.like(scores, 1, torch.float32))
+    return -found.gather(1, targets.to(scores.device).unsqueeze(1)).squeeze(1)
+
+
+def _slope(scores: torch.Tensor, targets: torch.Tensor, slopes: torch.Tensor, tables: Tables) -> torch.Tensor:
+    """The gradient by the scores, (n, V) in their type, of their losses times ``slopes``, in a table.
+
+    By one token's scores it is softmax(scores), less one at the target.
+    """
+    wide = tables.like(scores, 0, torch.float32).copy_(scores)
+    found = torch.softmax(wide, -1, out=tables.like(scores, 1, torch.float32))
+    places = targets.to(scores.device).unsqueeze(1)  # the head of a model spread over GPUs is on the last one
+    found.scatter_add_(1, places, torch.full_like(found[:, :1], -1.0))
+    found.mul_(slopes.to(scores.device).unsqueeze(1))
+    if scores.dtype == found.dtype:
+        return found
+    return tables.like(scores, 2, scores.dtype).copy_(found)
+
+
+def _spans(part: Part) -> Iterator[slice]:
+    """A candidate's targets, cut as they are without the others: sums over other rows are rounded otherwise."""
+    for start in range(*part.targets, CHUNK):
+        yield slice(start, min(start + CHUNK, part.targets[1]))
 
 
 def _states(model: Any, batch: Batch) -> tuple[torch.Tensor, Tail]:

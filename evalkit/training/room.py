@@ -10,10 +10,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalkit.models.memory import free_memory, out_of_memory
 from evalkit.training.failures import no_memory_for, one_row_too_many
+from evalkit.training.loss import Tables
 from evalkit.training.member import Member
 from evalkit.training.packing import Unit, join
 from evalkit.training.rows import TokenRow
@@ -30,10 +31,12 @@ class Room:
     Attributes:
         device: Where it is run.
         apart: Candidates do not fit beside each other; this stays so for the rest of the pass.
+        tables: Of the output head, for the whole pass.
     """
 
     device: str
     apart: bool = False
+    tables: Tables = field(default_factory=Tables)
 
     def run(
         self,

@@ -19,7 +19,7 @@ from evalkit.specs.study import Quantization
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.adapters import NewAdapter, new_adapter
 from evalkit.training.attention import stream_attention
-from evalkit.training.loss import backpropagate
+from evalkit.training.loss import Tables, backpropagate
 from evalkit.training.many import joined
 from evalkit.training.modes import training_mode
 from evalkit.training.packing import Mode, Unit, make_batch
@@ -98,7 +98,7 @@ class Trial:
         dora = self.adapters[0].config.use_dora  # peft's own forward does it
         with stream_attention(self.model, attention), nullcontext() if dora else joined(self.adapters):
             batch = make_batch(units, self.device)
-            losses = backpropagate(self.model, batch, factors, compute, nullcontext, Clock())
+            losses = backpropagate(self.model, batch, factors, compute, nullcontext, Clock(), Tables())
         return [losses, *self._gradients()]
 
     def _loss(self, row: TokenRow) -> torch.Tensor:

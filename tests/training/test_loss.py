@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from evalkit.training.attention import stream_attention
 from evalkit.training.batches import collate, micro_batches
-from evalkit.training.loss import supervised_logits, token_losses, validation_loss
+from evalkit.training.loss import Tables, backpropagate, supervised_logits, token_losses, validation_loss
+from evalkit.training.packing import Unit, pack
+from evalkit.training.phases import Clock
 from evalkit.training.rows import TokenRow
 
 
@@ -64,12 +69,74 @@ def test_equals_full_logits(family: str) -> None:
     expected.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    losses = token_losses(model, collate(rows, "cpu"))
+    batch = collate(rows, "cpu")
+    F.cross_entropy(supervised_logits(model, batch), batch.targets, reduction="sum").backward()
+    losses = token_losses(model, batch, Tables())
     assert losses.shape == (sum(row.targets for row in rows),)
-    losses.sum().backward()
-    torch.testing.assert_close(losses.sum(), expected, rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(losses.sum(), expected.detach(), rtol=1e-6, atol=0.0)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("chunk", [128, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_what_is_sent_back_is_the_gradient_of_the_weighted_losses(
+    family: str, dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against autograd through one cross entropy, with the tables of a larger batch of other numbers."""
+    monkeypatch.setattr("evalkit.training.loss.CHUNK", chunk)
+    model, tables = model_of(family), Tables()
+
+    def compute() -> Any:
+        return torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
+
+    def gradients() -> torch.Tensor:
+        found = torch.cat([p.grad.flatten() for p in model.model.layers.parameters()])
+        model.zero_grad()
+        return found
+
+    for rows in (random_rows(9), random_rows(4)):
+        rows = [replace(row, weight=0.5 + row.row) for row in rows]
+        batch = collate(rows, "cpu")
+        with compute():
+            scores = supervised_logits(model, batch)
+        expected = F.cross_entropy(scores.float(), batch.targets, reduction="none")
+        (expected * batch.weights).sum().mul(0.3).backward()
+        wanted = gradients()
+        losses = backpropagate(model, batch, [0.3], compute, nullcontext, Clock(), tables)
+        exact = dtype == torch.float32
+        torch.testing.assert_close(losses, expected.detach(), rtol=1e-5 if exact else 2e-2, atol=0.0)
+        found = gradients()
+        assert float((found - wanted).norm() / wanted.norm()) < (1e-6 if exact else 2e-2)
+
+
+def test_a_part_that_is_not_finite_sends_nothing_back_and_touches_no_other() -> None:
+    model = model_of("llama")
+    one, other = (stretch for stretch in (random_rows(3), random_rows(5)[3:]))
+    batch = pack([Unit("one", one, "packed"), Unit("other", other, "packed")], "cpu")
+    found = []
+    for spoiled in (False, True):
+        hook = None
+        if spoiled:  # the layers' result at the other's places
+            start = batch.parts[1].tokens[0]
+
+            def spoil(_: Any, __: Any, output: Any, start: int = start) -> None:
+                if output.last_hidden_state.shape[1] == batch.computed_tokens:
+                    output.last_hidden_state.data[:, start:] = torch.nan
+
+            hook = model.model.register_forward_hook(spoil)
+        factors = [1.0, 0.0 if not spoiled else 1.0]
+        with stream_attention(model):
+            losses = backpropagate(model, batch, factors, nullcontext, nullcontext, Clock(), Tables())
+        if hook is not None:
+            hook.remove()
+        span = slice(*batch.parts[0].targets)
+        found.append((losses[span], model.model.layers[0].mlp.up_proj.weight.grad.clone()))
+        assert bool(torch.isfinite(losses).all()) != spoiled
+        model.zero_grad()
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_head_runs_at_supervised_positions_only() -> None:

@@ -21,7 +21,7 @@ from evalkit.specs.study import Quantization
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.adapters import new_adapter
 from evalkit.training.attention import stream_attention
-from evalkit.training.loss import backpropagate, token_losses
+from evalkit.training.loss import Tables, backpropagate, supervised_logits, token_losses
 from evalkit.training.many import joined
 from evalkit.training.packing import Mode, Unit, make_batch
 from evalkit.training.phases import Clock
@@ -113,7 +113,8 @@ def loss_and_gradients(model: Any, mode: Mode) -> tuple[torch.Tensor, torch.Tens
     model.zero_grad(set_to_none=True)
     with stream_attention(model) if mode != "plain" else nullcontext():
         batch = make_batch([Unit("", rows(), mode)], "cpu")
-        losses = token_losses(model, batch)
+        scores = supervised_logits(model, batch)
+        losses = torch.nn.functional.cross_entropy(scores, batch.targets, reduction="none")
         (losses * batch.weights).sum().backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return losses.detach(), torch.cat(gradients)
@@ -199,7 +200,7 @@ def test_another_number_of_tokens_is_refused_in_a_pass() -> None:
             EvalkitError, match=r"down_proj\.inner is given something else than the tokens of a stream"
         ),
     ):
-        token_losses(model, make_batch([Unit(adapter.slot, rows(), "packed")], "cpu"))
+        token_losses(model, make_batch([Unit(adapter.slot, rows(), "packed")], "cpu"), Tables())
 
 
 def test_layers_of_every_kind_are_tried_and_adapters_on_stacks_of_experts_refused() -> None:
@@ -259,12 +260,13 @@ def test_the_probe_leaves_the_model_as_it_was() -> None:
 
 def test_checkpointed_layers_are_run_again_with_the_same_layout() -> None:
     model = tiny("llama")
+    model.lm_head.requires_grad_(False)
     _, expected = loss_and_gradients(model, "shared")
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.zero_grad(set_to_none=True)
     with stream_attention(model):
         batch = make_batch([Unit("", rows(), "shared")], "cpu")
-        backpropagate(model, batch, [1.0], nullcontext, nullcontext, Clock())
+        backpropagate(model, batch, [1.0], nullcontext, nullcontext, Clock(), Tables())
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     assert float((expected - found).norm() / expected.norm()) < 1e-6
 

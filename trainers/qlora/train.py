@@ -27,7 +27,7 @@ from evalkit.training.contest import compete
 from evalkit.training.failures import not_finite, out_of_memory
 from evalkit.training.job import TrainingJob, told_to_all
 from evalkit.training.joining import pass_key, why_alone
-from evalkit.training.loss import backpropagate, validation_loss
+from evalkit.training.loss import Tables, backpropagate, validation_loss
 from evalkit.training.many import joined
 from evalkit.training.member import Member, Outcome
 from evalkit.training.memory import peak_memory, reset_peak_memory
@@ -227,7 +227,7 @@ def gradients(active: Sequence[Member], room: Room) -> dict[str, dict[str, Any]]
     A candidate whose loss is not finite is out; the others' rows never meet its own.
     """
     readings = {member.slot: blank(member) for member in active}
-    room.run(active, Member.rows, lambda some, streams: run_streams(some, streams, readings))
+    room.run(active, Member.rows, lambda some, streams: run_streams(some, streams, readings, room.tables))
     return readings
 
 
@@ -248,7 +248,10 @@ def blank(member: Member) -> dict[str, Any]:
 
 
 def run_streams(
-    members: Sequence[Member], streams: Iterable[list[Unit]], readings: dict[str, dict[str, Any]]
+    members: Sequence[Member],
+    streams: Iterable[list[Unit]],
+    readings: dict[str, dict[str, Any]],
+    tables: Tables,
 ) -> None:
     """Run the rows of a step forwards and backwards; gradients add up in the adapters.
 
@@ -271,6 +274,7 @@ def run_streams(
                 lambda: compute_type(settings.precision, first.base.dtype, device),
                 lambda: offloaded_activations(settings.offload, device),
                 clock,
+                tables,
             )  # (N,)
         finally:
             share_phases(readings, clock.seconds, {unit.owner: unit.computed for unit in units})
@@ -317,7 +321,7 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], room: R
 
         try:
             with clock("validation"), compute_type(settings.precision, base.dtype, base.device):
-                losses.update(validation_loss(base.model, batches()))
+                losses.update(validation_loss(base.model, batches(), room.tables))
         finally:
             share_phases(readings, clock.seconds, tokens)
 
@@ -358,7 +362,8 @@ def record(member: Member, reading: dict[str, Any]) -> None:
 
 def save(member: Member) -> None:
     """Write the checkpoint that a killed training goes on from."""
-    member.checkpoints.save(member.position, member.adapter.state(), member.optimizer, member.schedule)
+    optimizer = None if member.stopped is not None else member.optimizer
+    member.checkpoints.save(member.position, member.adapter.state(), optimizer, member.schedule)
     member.saved = time.monotonic()
 
 
