@@ -15,7 +15,7 @@ from evalkit.signature import digest
 
 __all__ = ["STAGE_VERSIONS", "answer_key", "judge_key", "searched_key", "train_key"]
 
-STAGE_VERSIONS = {"train": 6, "answer": 1, "judge": 1}
+STAGE_VERSIONS = {"train": 7, "answer": 1, "judge": 1}
 
 
 def answer_key(fingerprint: Mapping[str, Any], request: Request) -> str:

@@ -9,7 +9,7 @@ from evalkit.catalog import find
 from evalkit.running.lineage import generation
 from evalkit.running.plan import Plan, Planned
 from evalkit.specs.study import TrainCandidate
-from evalkit.training.joining import pass_key, why_alone
+from evalkit.training.joining import COMMON, pass_key, why_alone
 
 __all__ = ["Pass", "company", "passes", "rivals", "takes_many"]
 
@@ -20,7 +20,7 @@ class Pass:
 
     Attributes:
         members: In the plan's order; at least one.
-        reason: Why a single member is alone; None where it could be joined.
+        reason: Why a single member is alone; None where there is nobody else on its base, or several are here.
     """
 
     members: tuple[Planned, ...]
@@ -46,7 +46,30 @@ def passes(plan: Plan) -> list[Pass]:
             key = number
             alone[key] = reason
         groups.setdefault(key, []).append(planned)
+    for key, members in groups.items():
+        if len(members) == 1 and key not in alone and (reason := _unlike(members[0], plan)) is not None:
+            alone[key] = reason
     return [Pass(tuple(members), alone.get(key)) for key, members in groups.items()]
+
+
+def _unlike(planned: Planned, plan: Plan) -> str | None:
+    """Say what nobody else on a candidate's base has as well; None where there is nobody else."""
+    own, before = planned.settings, generation(planned, plan)
+    others = [
+        other.settings
+        for other in plan.candidates
+        if isinstance(other.spec, TrainCandidate)
+        and isinstance(planned.spec, TrainCandidate)
+        and other is not planned
+        and (other.base, other.spec.trainer) == (planned.base, planned.spec.trainer)
+        and generation(other, plan) == before
+    ]
+    if not others:
+        return "what it starts from is trained first" if before else None
+    differ = [name for name in COMMON if all(getattr(other, name) != getattr(own, name) for other in others)]
+    if not differ and all(pass_key(other) != pass_key(own) for other in others):
+        return f"no other candidate has the same {', '.join(COMMON[:-1])} and {COMMON[-1]}"
+    return f"no other candidate has its {' and its '.join(differ)}" if differ else None
 
 
 def rivals(planned: Planned, plan: Plan) -> tuple[Planned, ...]:

@@ -31,8 +31,8 @@ class QloraSettings(Spec):
     """Modules that get an adapter: every linear layer but the head (attention alone loses even at equal
     size), those of the attention or of the MLP blocks, or a list of names such as ``[q_proj, v_proj]``."""
     init: Literal["default", "gaussian", "orthogonal"] = "default"
-    """How A and B start; all three start as the unchanged base. Ways that change the base's weights (PiSSA,
-    OLoRA) are left out: the base is shared by all candidates."""
+    """How A and B start; all three start as the unchanged base, and ``orthogonal`` needs an even rank. Ways
+    that change the base's weights (PiSSA, OLoRA) are left out: the base is shared by all candidates."""
     rslora: bool = False
     """Scale by alpha / √rank instead of alpha / rank; of use above rank 64."""
     dora: bool = False
@@ -97,6 +97,12 @@ class QloraSettings(Spec):
     def _some_kind_of_batch(self) -> QloraSettings:
         if self.batch_size is None and self.batch_tokens is None:
             raise ValueError("expected 'batch_size' or 'batch_tokens', got neither")
+        return self
+
+    @model_validator(mode="after")
+    def _halves_of_the_rank(self) -> QloraSettings:
+        if self.init == "orthogonal" and self.rank % 2:
+            raise ValueError(f"expected an even 'rank' beside 'init: orthogonal', got {self.rank}")
         return self
 
     def content(self) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def new_adapter(
             for layer in _layers(model):
                 layer.enable_adapters(True)
                 layer.set_adapter(slot)
+            if settings.init == "orthogonal":
+                _make_orthogonal(tuner, slot)
         yield _made(base, slot, config, tuner, start)
     finally:
         set_rng_state(random)
@@ -155,10 +157,24 @@ def _lora_config(base: Base, settings: QloraSettings) -> Any:
         bias="none",
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        init_lora_weights=True if settings.init == "default" else settings.init,
+        init_lora_weights="gaussian" if settings.init == "gaussian" else True,
         base_model_name_or_path=base.resolved.name,
         revision=commit or None,
     )
+
+
+def _make_orthogonal(tuner: Any, slot: str) -> None:
+    """Start A and B in orthogonal spaces of the rank, so that BA is zero and neither is.
+
+    As peft's ``orthogonal_init``, which rounds both to the type of the base's weights: 4-bit ones are of integers.
+    """
+    for layer in _layers(tuner):
+        if slot in layer.lora_A:
+            a, b = layer.lora_A[slot].weight, layer.lora_B[slot].weight  # (r, I), (O, r)
+            basis = torch.linalg.qr(torch.randn(len(a), len(a)))[0]
+            first = torch.randn(a.shape[1], len(a) // 2) @ basis[0::2] / 10
+            second = torch.randn(b.shape[0], len(a) // 2) @ basis[1::2] / 10
+            a.data, b.data = first.t().contiguous().to(a.device), second.to(b.device)
 
 
 def _made(base: Base, slot: str, config: Any, tuner: Any, start: Path | None) -> NewAdapter:

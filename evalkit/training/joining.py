@@ -10,7 +10,10 @@ from collections.abc import Hashable
 
 from evalkit.specs.trainer import QloraSettings
 
-__all__ = ["pass_key", "why_alone"]
+__all__ = ["COMMON", "pass_key", "why_alone"]
+
+COMMON = ("precision", "gradient_checkpointing", "offload", "speed")
+"""Settings that are the same for all candidates of a pass."""
 
 
 def why_alone(settings: QloraSettings) -> str | None:
@@ -33,4 +36,4 @@ def why_alone(settings: QloraSettings) -> str | None:
 
 def pass_key(settings: QloraSettings) -> Hashable:
     """Return what candidates of one pass have in common beside their base, quantisation and trainer."""
-    return settings.precision, settings.gradient_checkpointing, settings.offload, settings.speed
+    return tuple(getattr(settings, name) for name in COMMON)

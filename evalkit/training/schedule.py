@@ -16,11 +16,11 @@ def make_schedule(optimizer: Any, name: str, warmup: float, steps: int) -> Any:
     Args:
         optimizer: Its learning rate is the peak.
         name: ``cosine`` and ``linear`` end at 0; ``constant`` stays.
-        warmup: Share of the steps in which the rate rises from 0, rounded up to whole steps.
+        warmup: Share of the steps in which the rate rises from 0, rounded up to whole steps, but never all of them:
+            the first one is taken at a rate of 0, and a training of one step would change nothing.
         steps: Optimiser steps of the whole training.
     """
     from transformers import get_scheduler
 
-    return get_scheduler(
-        _NAMES[name], optimizer, num_warmup_steps=math.ceil(warmup * steps), num_training_steps=steps
-    )
+    rising = min(math.ceil(warmup * steps), steps - 1)
+    return get_scheduler(_NAMES[name], optimizer, num_warmup_steps=rising, num_training_steps=steps)

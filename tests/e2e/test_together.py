@@ -20,6 +20,14 @@ MORE = f"""{ONE}
   - {{name: dora, kind: train, settings: {{rank: 4, {SETTINGS}, dora: true}}}}"""
 
 
+UNLIKE = f"""{ONE}
+  - {{name: r8, kind: train, settings: {{rank: 8, {SETTINGS}}}}}
+  - {{name: slow, kind: train, settings: {{rank: 4, {SETTINGS}, gradient_checkpointing: true}}}}
+  - {{name: dense, kind: train, settings: {{rank: 4, {SETTINGS}, speed: dense-cache}}}}
+  - {{name: both, kind: train, settings: {{rank: 4, {SETTINGS}, gradient_checkpointing: true, speed: dense-cache}}}}
+  - {{name: child, kind: train, start: r4, settings: {{rank: 4, {SETTINGS}}}}}"""
+
+
 class Recording:
     """Remembers the stages that were begun."""
 
@@ -37,6 +45,28 @@ class Recording:
 
     def say(self, text: str) -> None:
         pass
+
+
+def test_the_plan_says_what_keeps_a_candidate_from_the_others(project: Project) -> None:
+    described = evalkit.describe(evalkit.plan(project((ONE, UNLIKE))))
+    every = "no other candidate has the same precision, gradient_checkpointing, offload and speed"
+    assert [(found["candidates"], found["alone"]) for found in described["passes"]] == [
+        (["r4", "r8"], None),
+        (["slow"], every),
+        (["dense"], every),
+        (["both"], every),
+        (["child"], "what it starts from is trained first"),
+    ]
+    changed = UNLIKE.replace("gradient_checkpointing: true, speed: dense-cache", "offload: activations")
+    described = evalkit.describe(evalkit.plan(project((ONE, changed))))
+    assert {found["candidates"][0]: found["alone"] for found in described["passes"]} == {
+        "r4": None,
+        "slow": "no other candidate has its gradient_checkpointing",
+        "dense": "no other candidate has its speed",
+        "both": "no other candidate has its offload",
+        "child": "what it starts from is trained first",
+    }
+    assert [found["alone"] for found in evalkit.describe(evalkit.plan(project()))["passes"]] == [None]
 
 
 def test_candidates_train_in_one_pass_and_are_cached_apart(project: Project, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ RECORDED_TRAINING: dict[int, list[float]] = {
     4: _FIRST,  # attention in fp32 where a CPU trains in bf16; this is fp32
     5: _FIRST,  # the same where autocast is on, which undid it; AdamW in one call: only the rounding is another
     6: _FIRST,  # a CPU attends in groups, validations are cut into larger streams: only the rounding is another
+    7: _FIRST,  # init: orthogonal starts exactly at the base; one step is taken at the peak rate. Neither is here
 }
 
 

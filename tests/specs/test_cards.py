@@ -210,6 +210,14 @@ def test_a_step_is_so_many_rows_or_so_many_tokens() -> None:
         assert caught.value.messages == [message]
 
 
+def test_an_orthogonal_start_needs_an_even_rank() -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve_settings(TrainerSpec(trainer="t"), {"init": "orthogonal"}, {"rank": 3})
+    assert caught.value.messages == [
+        "trainer t: settings: expected an even 'rank' beside 'init: orthogonal', got 3"
+    ]
+
+
 @pytest.mark.parametrize(
     ("card", "study", "size", "tokens", "origin"),
     [

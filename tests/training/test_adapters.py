@@ -47,7 +47,23 @@ def test_adapters_are_fp32_on_any_base(base_of: Bases, quantization: str) -> Non
         ]
 
 
-@pytest.mark.parametrize("settings", [{}, {"dora": True}, {"rslora": True, "rank": 8, "init": "gaussian"}])
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_orthogonal_start_is_the_base_and_neither_matrix_is_zero(base_of: Bases, quantization: str) -> None:
+    found = states(base_of(quantization), 1, rank=4, init="orthogonal")
+    pairs = [(found[key], found[key.replace("lora_A", "lora_B")]) for key in found if "lora_A" in key]
+    assert len(pairs) == 14
+    for a, b in pairs:
+        assert (a.dtype, b.dtype) == (torch.float32, torch.float32)
+        torch.testing.assert_close(b @ a, torch.zeros(len(b), a.shape[1]), atol=1e-7, rtol=0)
+        assert torch.linalg.matrix_rank(a) == torch.linalg.matrix_rank(b) == 2  # half of the rank each
+    # entries of a product of (I, 2) normal numbers with 2 orthonormal rows of 4, over 10: variance 2 / 4 / 100
+    numbers = torch.cat([tensor.flatten() for pair in pairs for tensor in pair])
+    assert float(numbers.std()) == pytest.approx(0.0707, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"init": "orthogonal"}, {"dora": True}, {"rslora": True, "rank": 8, "init": "gaussian"}]
+)
 def test_saved_adapter_is_peft_s_own(
     base_of: Bases, tiny_folder: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

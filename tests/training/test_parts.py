@@ -44,6 +44,12 @@ def test_schedules_by_hand() -> None:
     assert rates("constant", 0.03, 10)[:2] == [0.0, 1.0]  # a share is rounded up to a whole step
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_some_step_is_taken_at_the_peak(name: str) -> None:
+    assert rates(name, 0.03, 1) == [1.0]  # all there is to learn from
+    assert rates(name, 0.99, 4) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
 def test_optimizer_decays_matrices_only() -> None:
     matrix, vector = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
     optimizer = make_optimizer([matrix, vector], "adamw", 0.1, 0.5, "cpu", print)
