@@ -12,7 +12,7 @@ from evalkit.running.together import rivals, takes_many
 from evalkit.signature import digest
 from evalkit.specs.study import Search, TrainCandidate
 from evalkit.training.course import course_of
-from evalkit.training.halving import Decision, Halving, places, rung_step
+from evalkit.training.halving import Decision, Halving, least_steps, places, rung_step
 
 __all__ = ["check_searches", "check_steps", "describe_search", "kept_search", "searches"]
 
@@ -45,7 +45,7 @@ def check_searches(plan: Plan) -> None:
 
 
 def check_steps(plan: Plan, planned: Planned, lengths: Sequence[int], about: str = "about") -> None:
-    """Check that there is an optimiser step for every rung.
+    """Check that every candidate has learned something before the first rung, and between rungs.
 
     Args:
         plan: The plan.
@@ -60,10 +60,11 @@ def check_steps(plan: Plan, planned: Planned, lengths: Sequence[int], about: str
     if search is None or not rivals(planned, plan):
         return
     steps = course_of(planned.settings, lengths).total(planned.settings.epochs, planned.settings.max_steps)
-    if steps < search.rungs:
+    needed = least_steps(search.rungs, planned.settings.warmup)
+    if steps < needed:
         takes = f"{steps}" if planned.settings.batch_tokens is None else f"{about} {steps}"
         raise SpecError(
-            f"{plan.path}: candidate {planned.name!r}: {search.rungs} rungs need as many optimiser steps, and it "
+            f"{plan.path}: candidate {planned.name!r}: {search.rungs} rungs need {needed} optimiser steps, and it "
             f"takes {takes}; write fewer rungs, more epochs, or a smaller batch."
         )
 

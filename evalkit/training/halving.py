@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypedDict
 
-__all__ = ["Decision", "Halving", "Standing", "places", "rung_step", "told", "where"]
+__all__ = ["Decision", "Halving", "Standing", "least_steps", "places", "rung_step", "told", "where"]
 
 
 class Standing(TypedDict):
@@ -57,6 +57,15 @@ def rung_step(rung: int, rungs: int, steps: int) -> int:
     [7, 14, 20]
     """
     return math.ceil(rung * steps / rungs)
+
+
+def least_steps(rungs: int, warmup: float) -> int:
+    """Optimiser steps that a search needs: one a rung, and with warm-up one more, since its first is at rate 0.
+
+    >>> least_steps(3, warmup=0.03), least_steps(3, warmup=0.0)
+    (4, 3)
+    """
+    return rungs + (warmup > 0)
 
 
 def places(candidates: int, bands: int, rungs: int, keep: float) -> tuple[int, ...]:

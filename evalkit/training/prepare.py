@@ -10,6 +10,7 @@ from evalkit.errors import CandidateError
 from evalkit.models.hashing import adapter_sha256
 from evalkit.signature import digest
 from evalkit.training.course import Course, course_of
+from evalkit.training.halving import least_steps
 from evalkit.training.job import TrainingJob
 from evalkit.training.masks import LossOn, mask_rows
 from evalkit.training.rows import Policy, TokenRow, fit_rows
@@ -87,9 +88,10 @@ def _check_search(job: TrainingJob, course: Course, validation: int) -> None:
             "a search drops candidates by their loss on validation rows, and there are none."
         )
     steps = course.total(job.settings.epochs, job.settings.max_steps)
-    if steps < job.search.rungs:
+    needed = least_steps(job.search.rungs, job.settings.warmup)
+    if steps < needed:
         raise CandidateError(
-            f"{job.search.rungs} rungs need as many optimiser steps, and this candidate takes {steps}: "
+            f"{job.search.rungs} rungs need {needed} optimiser steps, and this candidate takes {steps}: "
             "write fewer rungs, more epochs, or a smaller batch."
         )
 

@@ -66,7 +66,7 @@ def test_steps_of_rows_are_no_estimates(project: Project) -> None:
         ("settings: {batch_size: null}", "settings: expected 'batch_size' or 'batch_tokens', got neither"),
         (
             "grid: {rank: [2, 4]}, search: {rungs: 15}, settings: {epochs: 1, batch_tokens: 99}",
-            "15 rungs need as many optimiser steps, and it takes at most 1",
+            "15 rungs need 16 optimiser steps, and it takes at most 1",
         ),
     ],
 )

@@ -232,7 +232,7 @@ def test_a_start_that_fails_fails_what_starts_from_it(project: Project) -> None:
         ("on, kind: train, start: r44", ["Did you mean 'r4'?"]),
         (
             "on, kind: train, grid: {rank: [2, 4]}, search: {rungs: 9}, settings: {max_steps: 4}",
-            ["9 rungs need as many optimiser steps, and it takes 3"],
+            ["9 rungs need 10 optimiser steps, and it takes 3"],
         ),
         (
             "on, kind: train, grid: {rank: [2, 4]}, search: {}, data: {validation: null}",

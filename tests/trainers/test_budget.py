@@ -115,4 +115,4 @@ def test_rungs_stand_at_equal_shares_of_each_schedule(
     few = jobs[0].settings.model_copy(update={"batch_tokens": 10_000})
     (refused,) = qlora.train_many([replace(jobs[0], settings=few, search=Halving({"tokens": 1e-3}, 3, 0.5))])
     assert isinstance(refused, CandidateError)
-    assert "3 rungs need as many optimiser steps, and this candidate takes 2" in str(refused)
+    assert "3 rungs need 4 optimiser steps, and this candidate takes 2" in str(refused)

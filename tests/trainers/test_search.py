@@ -177,7 +177,7 @@ def test_one_that_breaks_or_ends_early_takes_part_as_it_is(
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [({"max_steps": 2}, "3 rungs need as many optimiser steps"), ({"validation": []}, "there are none")],
+    [({"max_steps": 3}, "3 rungs need 4 optimiser steps"), ({"validation": []}, "there are none")],
 )
 def test_a_search_that_cannot_be_held_is_refused(
     qlora: ModuleType,
