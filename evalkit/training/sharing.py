@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import CandidateError, EvalkitError
 from evalkit.models.memory import free_memory, out_of_memory
 from evalkit.specs.trainer import QloraSettings
 from evalkit.training.packing import Mode
@@ -22,9 +22,7 @@ from evalkit.training.trial import NOT_RUN, on_trial
 __all__ = ["choose_mode", "is_exact"]
 
 _TOLERANCE = 1e-4  # relative, of loss and gradients in fp32; measured 2e-6 where a family is exact
-_NOUGHT = (
-    1e-3  # of the largest norm: some gradients are rounding alone, such as those that reach a softmax's shift
-)
+_NOUGHT = 1e-3  # of the largest norm: some gradients are rounding alone, such as of a whole softmax's shift
 
 _found: WeakKeyDictionary[Any, dict[Hashable, frozenset[Mode]]] = WeakKeyDictionary()
 
@@ -36,6 +34,9 @@ def choose_mode(model: Any, settings: QloraSettings, tell: Callable[[str], None]
         model: The base.
         settings: Of the training.
         tell: Hears the reason.
+
+    Raises:
+        CandidateError: There is no memory to find out.
     """
     if settings.speed == "plain":
         return "plain"
@@ -77,14 +78,17 @@ def is_exact(model: Any, mode: Mode, settings: QloraSettings | None = None) -> b
 
 def _probe(model: Any, settings: QloraSettings) -> frozenset[Mode]:
     """Ways that are exact. Where a GPU has no room for the small model, it is tried on the CPU."""
-    device = str(next(model.parameters()).device)
-    try:
-        return _try(model, settings, device)
-    except RuntimeError as error:
-        if device == "cpu" or not out_of_memory(error):
-            raise
-    free_memory()
-    return _try(model, settings, "cpu")
+    for device in dict.fromkeys((str(next(model.parameters()).device), "cpu")):
+        try:
+            return _try(model, settings, device)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        free_memory()
+    raise CandidateError(
+        "there is no memory to try the rows' streams on a small model: free some, or write speed: plain, which needs "
+        "no trial."
+    )
 
 
 def _try(model: Any, settings: QloraSettings, device: str) -> frozenset[Mode]:

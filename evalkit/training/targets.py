@@ -28,9 +28,7 @@ def target_modules(model: Any, targets: str | list[str]) -> list[str]:
         CandidateError: A name that no linear layer has, with the nearest one that there is.
     """
     linear = _linear_layers(model)
-    if (
-        targets == "all-linear"
-    ):  # peft's own word counts adapters that are there already, and stacks of experts
+    if targets == "all-linear":  # peft's word counts adapters that are there already, and stacked experts
         return sorted(set(map(_last, linear)))
     if isinstance(targets, str) and targets in _BLOCKS:
         blocks = _BLOCKS[targets]

@@ -27,8 +27,8 @@ from evalkit.training.attention import stream_attention
 from evalkit.training.batches import collate
 from evalkit.training.loss import validation_loss
 from evalkit.training.many import joined
+from evalkit.training.memory_fallback import MemoryFallback
 from evalkit.training.prepare import prepare
-from evalkit.training.room import Room
 
 Jobs = Callable[..., Any]
 
@@ -202,7 +202,7 @@ def test_gradients_of_micro_batches_add_up(
                 stack.enter_context(stream_attention(job.base.model))
                 stack.enter_context(joined([member.adapter]))
             qlora.start(member)
-            qlora.gradients([member], Room(job.base.device))
+            qlora.gradients([member], MemoryFallback(job.base.device))
             found.append(torch.cat([p.grad.flatten() for p in member.adapter.parameters]))
     assert all(float((found[0] - other).norm() / found[0].norm()) < 1e-6 for other in found[1:])
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from evalkit.errors import EvalkitError
+from evalkit.errors import CandidateError, EvalkitError
 from evalkit.models.devices import Placement
 from evalkit.models.loading import Base
 from evalkit.models.quiet import quiet
@@ -280,3 +280,16 @@ def test_where_it_is_not_exact_nothing_is_shared_and_said(settings: dict[str, An
     assert choose_mode(tiny("llama"), QloraSettings(**settings), said.append) == mode
     assert [sentence.split(":")[0] for sentence in said] == ["dropout"] * (mode == "packed")
     assert choose_mode(tiny("llama"), QloraSettings(), said.append) == "shared"
+
+
+def test_without_memory_for_the_trial_the_candidate_fails_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def full(model: Any, settings: QloraSettings, device: str) -> Any:
+        tried.append(device)
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("evalkit.training.sharing.on_trial", full)
+    with pytest.raises(CandidateError, match="speed: plain"):
+        choose_mode(tiny("llama"), QloraSettings(), lambda _: None)
+    assert tried == ["cpu"]

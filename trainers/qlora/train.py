@@ -31,13 +31,13 @@ from evalkit.training.loss import Tables, backpropagate, validation_loss
 from evalkit.training.many import joined
 from evalkit.training.member import Member, Outcome
 from evalkit.training.memory import peak_memory, reset_peak_memory
+from evalkit.training.memory_fallback import MemoryFallback, fails_alone
 from evalkit.training.modes import compute_type, training_mode
 from evalkit.training.offload import offloaded_activations, offloaded_weights
 from evalkit.training.optimizer import make_optimizer
 from evalkit.training.packing import Unit, make_batch
 from evalkit.training.phases import Clock, add_phases, share_phases
 from evalkit.training.prepare import prepare
-from evalkit.training.room import Room, fails_alone
 from evalkit.training.schedule import make_schedule
 from evalkit.training.sharing import choose_mode
 from evalkit.training.summary import summarise
@@ -81,22 +81,21 @@ def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
             job.search.only(other.name for other in jobs)
     for number, job in enumerate(jobs):
         try:
-            data = prepare(job)
+            data, mode = prepare(job), choose_mode(job.base.model, job.settings, job.tell)
         except CandidateError as error:
             outcomes[number] = error
             if job.search is not None:
                 job.search.leave(job.name)
             continue
-        mode = choose_mode(job.base.model, job.settings, job.tell)
         member = Member(f"in_training{number}", job, data, mode)
         alone = member.mode == "plain" or why_alone(job.settings) is not None
         passes.setdefault(number if alone else pass_key(job.settings), []).append(member)
     everybody = [member for members in passes.values() for member in members]
-    rooms = {key: Room(members[0].job.base.device) for key, members in passes.items()}
+    memories = {key: MemoryFallback(members[0].job.base.device) for key, members in passes.items()}
     while any(member.outcome is None for member in everybody):  # once, unless a search is spread over passes
         for key, members in passes.items():
             if unfinished := [member for member in members if member.outcome is None]:
-                run(unfinished, rooms[key])
+                run(unfinished, memories[key])
             compete(everybody, finish)
     for member in everybody:
         if member.outcome is not None:
@@ -104,7 +103,7 @@ def train_many(jobs: Sequence[TrainingJob]) -> list[Outcome]:
     return [outcomes[number] for number in range(len(jobs))]
 
 
-def run(members: Sequence[Member], room: Room) -> None:
+def run(members: Sequence[Member], memory: MemoryFallback) -> None:
     """Train the candidates of one pass; their outcomes stand in them."""
     base, first = members[0].job.base, members[0].job
     names = ", ".join(member.job.name for member in members)
@@ -115,7 +114,7 @@ def run(members: Sequence[Member], room: Room) -> None:
             ready = [member for member in members if enter(member, stack)]
             compete(members, finish)
             if ready:
-                train_ready(ready, room, stack)
+                train_ready(ready, memory, stack)
     except RuntimeError as error:
         if not no_memory(error):
             raise
@@ -126,7 +125,7 @@ def run(members: Sequence[Member], room: Room) -> None:
     first.progress.done("loss " + ", ".join(f"{loss:.3f}" for loss in last) if last else "")
 
 
-def train_ready(ready: Sequence[Member], room: Room, stack: ExitStack) -> None:
+def train_ready(ready: Sequence[Member], memory: MemoryFallback, stack: ExitStack) -> None:
     """Take every step of the candidates whose adapters are on the base."""
     first = ready[0].job
     model, settings = first.base.model, first.settings
@@ -156,7 +155,7 @@ def train_ready(ready: Sequence[Member], room: Room, stack: ExitStack) -> None:
                 if member.outcome is None:  # it waits for candidates of another pass
                     save(member)
             return
-        turn(active, room)
+        turn(active, memory)
 
 
 def fail(members: Sequence[Member], error: CandidateError) -> None:
@@ -207,27 +206,27 @@ def start(member: Member) -> None:
         finish(member)
 
 
-def turn(active: Sequence[Member], room: Room) -> None:
+def turn(active: Sequence[Member], memory: MemoryFallback) -> None:
     """Let every candidate take its next optimiser step, and validate where that is due.
 
     The loss of a candidate's step is the mean over the supervised tokens of all its rows, however they are cut
     and whoever they are run with, so the last, smaller step of an epoch weighs its tokens right as well.
     """
-    readings = gradients(active, room)
+    readings = gradients(active, memory)
     stepped = [member for member in active if step(member, readings[member.slot])]
-    validate([member for member in stepped if member.validates or member.shows], readings, room)
+    validate([member for member in stepped if member.validates or member.shows], readings, memory)
     for member in stepped:
         if member.outcome is None:
             record(member, readings[member.slot])
 
 
-def gradients(active: Sequence[Member], room: Room) -> dict[str, dict[str, Any]]:
+def gradients(active: Sequence[Member], memory: MemoryFallback) -> dict[str, dict[str, Any]]:
     """Compute the gradient of everybody's next step; return its readings so far, by slot.
 
     A candidate whose loss is not finite is out; the others' rows never meet its own.
     """
     readings = {member.slot: blank(member) for member in active}
-    room.run(active, Member.rows, lambda some, streams: run_streams(some, streams, readings, room.tables))
+    memory.run(active, Member.rows, lambda some, streams: run_streams(some, streams, readings, memory.tables))
     return readings
 
 
@@ -307,7 +306,7 @@ def step(member: Member, reading: dict[str, Any]) -> bool:
     return member.outcome is None
 
 
-def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], room: Room) -> None:
+def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], memory: MemoryFallback) -> None:
     """Note the loss per answer token on the held-out rows, and keep the adapter where it is the lowest so far."""
     losses: dict[str, float] = {}
 
@@ -321,14 +320,14 @@ def validate(due: Sequence[Member], readings: dict[str, dict[str, Any]], room: R
 
         try:
             with clock("validation"), compute_type(settings.precision, base.dtype, base.device):
-                losses.update(validation_loss(base.model, batches(), room.tables))
+                losses.update(validation_loss(base.model, batches(), memory.tables))
         finally:
             share_phases(readings, clock.seconds, tokens)
 
     if due:
         first = due[0].job
         # four times a step's rows at once: without gradients nothing is kept of a layer
-        room.run(due, lambda member: member.data.validation, look, times=4)
+        memory.run(due, lambda member: member.data.validation, look, times=4)
     for member in due:
         if member.outcome is not None:
             continue

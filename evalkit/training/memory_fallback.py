@@ -19,14 +19,14 @@ from evalkit.training.member import Member
 from evalkit.training.packing import Unit, join
 from evalkit.training.rows import TokenRow
 
-__all__ = ["Room", "fails_alone"]
+__all__ = ["MemoryFallback", "fails_alone"]
 
 Streams = Iterator[list[Unit]]
 
 
 @dataclass
-class Room:
-    """The memory of a pass, as far as it is known.
+class MemoryFallback:
+    """What a pass has learned of its memory: it goes on in smaller parts where it ran out.
 
     Attributes:
         device: Where it is run.
